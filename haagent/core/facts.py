@@ -1,0 +1,690 @@
+"""Everything a decision may look at, as frozen values; the whole of it is one ``View``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from haagent.core.states import State
+from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
+
+Document = Mapping[str, Any]
+"""A JSON object as it stands in etcd or came over REST."""
+
+
+# --- who I am, and what is configured -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What the operator said of a node; ``published`` is how it stands in the member key."""
+
+    nofailover: bool = False
+    failover_priority: int | None = None
+    noloadbalance: bool = False
+    clonefrom: bool = False
+    nosync: bool = False
+    sync_priority: int | None = None
+    nostream: bool = False
+    replicatefrom: str | None = None
+    published: Document = field(default_factory=dict)
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether the operator lets this node lead; ``nofailover: true`` wins over a priority."""
+        return not self.nofailover and (self.failover_priority is None or self.failover_priority > 0)
+
+    @property
+    def priority(self) -> int:
+        """Order of preference among equals; 1 when nothing is said."""
+        return 1 if self.failover_priority is None else self.failover_priority
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """This node, as its own file describes it."""
+
+    name: str
+    scope: str
+    host: str
+    port: int
+    conn_url: str
+    api_url: str
+    tags: Tags = Tags()
+    version: str = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Every deadline of leadership in seconds, derived once from ``ttl`` in ``core/lease.py``."""
+
+    ttl: float
+    renew_every: float
+    renew_timeout: float
+    demote_after: float
+    fence_after: float
+    margin: float
+    drift: float
+    hold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The dynamic configuration in use: the ``config`` key, adjusted, with this node's own values on top."""
+
+    ttl: float = 10
+    loop_wait: float = 3
+    retry_timeout: float = 3
+    maximum_lag_on_failover: int = 1048576
+    maximum_lag_on_syncnode: int = -1
+    max_timelines_history: int = 0
+    check_timeline: bool = False
+    primary_start_timeout: float = 300
+    primary_stop_timeout: float = 0
+    pause: bool = False
+    synchronous_mode: str = "off"
+    """``off``, ``on`` or ``quorum``."""
+    synchronous_mode_strict: bool = False
+    synchronous_node_count: int = 1
+    failsafe_mode: bool = False
+    use_pg_rewind: bool = False
+    use_slots: bool = True
+    remove_data_directory_on_rewind_failure: bool = False
+    remove_data_directory_on_diverged_timelines: bool = False
+    member_slots_ttl: float = 1800
+    slots: Document = field(default_factory=dict)
+    ignore_slots: tuple[Document, ...] = ()
+    standby_cluster: Document | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """PostgreSQL parameters by name, as text, dynamic and local merged; the agent's own are not among them."""
+    pg_hba: tuple[str, ...] = ()
+    pg_ident: tuple[str, ...] = ()
+    recovery: Mapping[str, str] = field(default_factory=dict)
+    """``restore_command`` and its kin."""
+    bootstrap_document: Document = field(default_factory=dict)
+    """``bootstrap.dcs``: what the node that initializes the cluster writes into the ``config`` key."""
+    peer_timeout: float = 0.5
+
+
+# --- what PostgreSQL shows --------------------------------------------------------------------------------------
+
+
+class DataKind(Enum):
+    """What lies in the data directory."""
+
+    ABSENT = "absent"
+    EMPTY = "empty"
+    VALID = "valid"
+    UNFINISHED = "unfinished"
+    """A bootstrap, clone or rewind that did not end left its marker: never startable."""
+    UNREADABLE = "unreadable"
+    """Files are there, but no control file that pg_controldata can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFacts:
+    """The data directory, read without starting anything."""
+
+    kind: DataKind
+    system_id: SystemId | None = None
+    timeline: Timeline | None = None
+    cluster_state: str = ""
+    """As pg_controldata prints it: ``shut down``, ``in production``, ``in archive recovery``, …"""
+    checkpoint_lsn: Lsn | None = None
+    standby_signal: bool = False
+    marker: str | None = None
+    """What was under way (``initializing``, ``cloning``, ``rewinding``) when it was interrupted."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A postmaster: its pid, and the kernel's start time of that pid, which tells a reused pid apart."""
+
+    pid: int
+    started_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """One row of pg_stat_wal_receiver."""
+
+    status: str
+    sender_host: str
+    sender_port: int
+    slot_name: str | None
+    timeline: Timeline | None
+
+
+@dataclass(frozen=True, slots=True)
+class WalSender:
+    """One row of pg_stat_replication."""
+
+    pid: int
+    usename: str
+    application_name: str
+    client_addr: str | None
+    state: str
+    sync_state: str
+    sync_priority: int
+    sent_lsn: Lsn | None = None
+    write_lsn: Lsn | None = None
+    flush_lsn: Lsn | None = None
+    replay_lsn: Lsn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFacts:
+    """One row of pg_replication_slots."""
+
+    name: str
+    kind: str
+    """``physical`` or ``logical``."""
+    active: bool
+    restart_lsn: Lsn | None = None
+    confirmed_flush_lsn: Lsn | None = None
+    xmin: bool = False
+    plugin: str | None = None
+    database: str | None = None
+    wal_status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What one round of SQL told of a running PostgreSQL."""
+
+    seen_at: Instant
+    in_recovery: bool
+    timeline: Timeline
+    version: int
+    """``server_version_num``."""
+    started_at: str
+    """pg_postmaster_start_time() as ISO 8601."""
+    system_id: SystemId
+    write_lsn: Lsn | None = None
+    """Primary: pg_current_wal_lsn()."""
+    received_lsn: Lsn | None = None
+    replayed_lsn: Lsn | None = None
+    replayed_at: str | None = None
+    replay_paused: bool = False
+    receiver: Receiver | None = None
+    senders: tuple[WalSender, ...] = ()
+    slots: tuple[SlotFacts, ...] = ()
+    pending_restart: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Parameter → (value in force, value after a restart)."""
+    archive_recovery: bool = False
+    """In recovery with a restore_command and no WAL receiver streaming."""
+    synchronous_standby_names: str = ""
+
+    @property
+    def lsn(self) -> Lsn:
+        """How far this node's WAL reaches: written (primary), or received or replayed (standby)."""
+        if not self.in_recovery:
+            return self.write_lsn or Lsn(0)
+        return max(self.received_lsn or Lsn(0), self.replayed_lsn or Lsn(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Whom a standby streams from."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """What PostgreSQL's configuration files should say; compared as a whole with what was last written."""
+
+    upstream: Upstream | None = None
+    slot_name: str | None = None
+    application_name: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    pg_hba: tuple[str, ...] = ()
+    pg_ident: tuple[str, ...] = ()
+    recovery: Mapping[str, str] = field(default_factory=dict)
+    synchronous_standby_names: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresFacts:
+    """PostgreSQL as found this tick; ``server`` is None while it does not answer SQL."""
+
+    data: DataFacts
+    postmaster: Process | None = None
+    server: ServerFacts | None = None
+    starting: bool = False
+    """The postmaster is there and says that it is starting up (SQLSTATE 57P03), or does not listen yet."""
+    unreachable_since: Instant | None = None
+    """Since when a running postmaster has not answered SQL; ``server`` may then hold the last answer."""
+    unreachable_why: str = ""
+    configured: ServerConfig | None = None
+    orphans: int = 0
+    """Processes of this data directory that outlived their postmaster."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a postmaster runs on this data directory."""
+        return self.postmaster is not None
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was out of recovery when last asked."""
+        return self.server is not None and not self.server.in_recovery
+
+
+# --- what the DCS shows -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderKey:
+    """The leader key as read; ``term`` is its creation revision, ``revision`` its last modification."""
+
+    name: str
+    term: Term
+    revision: Revision
+    lease_id: LeaseId
+
+    @property
+    def beats(self) -> bool:
+        """Whether its holder has rewritten it, so that a standstill of its revision means something."""
+        return int(self.revision) > int(self.term)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node as its member key tells, and as this node publishes itself."""
+
+    name: str
+    conn_url: str = ""
+    api_url: str = ""
+    state: str = ""
+    """As in the wire format: ``running``, ``starting``, ``stopped``, ``creating replica``, …"""
+    role: str = ""
+    version: str = ""
+    timeline: Timeline | None = None
+    lsn: Lsn | None = None
+    """``xlog_location`` on the wire."""
+    receive_lsn: Lsn | None = None
+    replay_lsn: Lsn | None = None
+    replication_state: str | None = None
+    tags: Document = field(default_factory=dict)
+    pending_restart: Document | None = None
+    checkpoint_after_promote: bool | None = None
+    pause: bool = False
+    scheduled_restart: Document | None = None
+    extra: Document = field(default_factory=dict)
+    """Fields of the JSON that are not listed above, kept as they were."""
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverKey:
+    """The ``failover`` key: somebody asked for a change of leader."""
+
+    revision: Revision
+    leader: str | None = None
+    """Set: a switchover away from this leader. None: a failover."""
+    candidate: str | None = None
+    scheduled_at: str | None = None
+    """ISO 8601 with zone."""
+    scheduled_epoch: float | None = None
+    """The same as seconds since 1970, by the wall clock of whoever acts on it."""
+
+    @property
+    def empty(self) -> bool:
+        return self.leader is None and self.candidate is None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One past promotion: the timeline that ended, where, why, when, and who led from then on."""
+
+    timeline: Timeline
+    lsn: Lsn
+    reason: str
+    at: str | None = None
+    new_leader: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The ``status`` key: how far the leader's WAL reached and what slots to keep."""
+
+    optime: Lsn
+    slots: Mapping[str, Lsn] = field(default_factory=dict)
+    retain_slots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyncKey:
+    """The ``sync`` key: who acknowledged commits synchronously, hence who may be elected."""
+
+    revision: Revision
+    leader: str | None = None
+    quorum: int = 0
+    standbys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigKey:
+    """The ``config`` key: the dynamic configuration as stored."""
+
+    revision: Revision
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All keys of this cluster as of one etcd revision, read linearizably in one request."""
+
+    revision: Revision
+    initialize: str | None = None
+    """None: no such key. Empty: a bootstrap is under way. Else the system identifier."""
+    initialize_revision: Revision = Revision(0)
+    leader: LeaderKey | None = None
+    members: tuple[Member, ...] = ()
+    config: ConfigKey | None = None
+    failover: FailoverKey | None = None
+    history: tuple[HistoryLine, ...] = ()
+    history_revision: Revision = Revision(0)
+    status: Status | None = None
+    sync: SyncKey | None = None
+    failsafe: Mapping[str, str] | None = None
+
+    def member(self, name: str | None) -> Member | None:
+        """The member of that name, if it has a key."""
+        return next((m for m in self.members if m.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The leader key's last change as this node saw it: the start of its standstill on this node's own clock."""
+
+    term: Term
+    revision: Revision
+    seen_at: Instant
+    granted_ttl: float | None = None
+    """What etcd granted to the lease on which the key hangs, in seconds; None until asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """The DCS as last read; nothing is decided on a ``snapshot`` while ``silent_since`` is set."""
+
+    snapshot: Snapshot | None = None
+    seen_at: Instant | None = None
+    silent_since: Instant | None = None
+    silent_why: str = ""
+    heartbeat: Heartbeat | None = None
+
+
+# --- lease, guard, peers, jobs --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFacts:
+    """This node's lease as the keeper knows it. All instants count from when the renewal was *sent*."""
+
+    lease_id: LeaseId | None = None
+    term: Term | None = None
+    """The term this node leads, None when it does not."""
+    renewed_at: Instant | None = None
+    """When the last proven renewal of the leader key was sent."""
+    demote_at: Instant | None = None
+    permit_until: Instant | None = None
+    lost: str | None = None
+    """Why leadership is surely over (key gone, other holder, lease dead); None while it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceReport:
+    """What the guard did when the permit ended: the content of its marker."""
+
+    term: Term
+    processes: int
+    took_ms: float
+    reason: str
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardFacts:
+    """The guard process as last heard."""
+
+    alive: bool = False
+    armed: bool = False
+    term: Term | None = None
+    permit_until: Instant | None = None
+    fired: FenceReport | None = None
+    heard_at: Instant | None = None
+    """When it last answered; old while alive means frozen."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReply:
+    """What another agent said of its node; ``reached`` False when it said nothing within the deadline."""
+
+    name: str
+    reached: bool
+    why: str = ""
+    running: bool = False
+    in_recovery: bool = True
+    leads: bool = False
+    """It answered that it is a primary that holds the leader key."""
+    timeline: Timeline = Timeline(0)
+    lsn: Lsn = Lsn(0)
+    replayed_lsn: Lsn = Lsn(0)
+    tags: Tags = Tags()
+    watchdog_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPoll:
+    """All peers asked at once."""
+
+    asked_at: Instant
+    replies: tuple[PeerReply, ...] = ()
+
+    def reply(self, name: str | None) -> PeerReply | None:
+        return next((r for r in self.replies if r.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long job is."""
+
+    phase: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+    bytes_per_s: float = 0.0
+    eta_s: float | None = None
+
+    @property
+    def percent(self) -> int | None:
+        return None if self.total_bytes <= 0 else min(100, self.done_bytes * 100 // self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """The one long job under way or just ended."""
+
+    kind: str
+    """``initialize``, ``clone``, ``rewind``, ``move aside``, ``check``, ``checkpoint``, ``pre_promote``, …"""
+    started_at: Instant
+    done: bool = False
+    error: str | None = None
+    result: Any = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """How this node's history lies to another's; a result of the ``check`` job.
+
+    ``fork_lsn`` is where the histories part, None when they do not; ``lost_bytes`` and ``lost_commits`` are what this
+    node wrote past it and would give up.
+    """
+
+    leader: str
+    leader_timeline: Timeline
+    own_timeline: Timeline
+    own_lsn: Lsn
+    fork_lsn: Lsn | None = None
+    lost_bytes: int = 0
+    lost_commits: int | None = None
+    reason: str = ""
+
+    @property
+    def diverged(self) -> bool:
+        return self.fork_lsn is not None
+
+
+class Failure(Enum):
+    """The three ways in which a port can fail."""
+
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one action of the last plan."""
+
+    action: str
+    """The class name of the action."""
+    failure: Failure | None = None
+    detail: str = ""
+    result: Any = None
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None
+
+
+# --- what operators ask ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A request that came over REST and waits for its answer."""
+
+    id: int
+    kind: str
+    """``switchover``, ``failover``, ``restart``, ``reinitialize``, ``reload``, ``patch_config``, ``put_config``, …"""
+    body: Document
+    received_at: Instant
+    origin: str = ""
+    """Who asked (address and user), for the journal."""
+
+
+# --- what is carried from tick to tick ---------------------------------------------------------------------------------
+
+
+class Goal(Enum):
+    """Why PostgreSQL is being stopped, hence what comes after."""
+
+    NONE = "none"
+    LEASE = "lease"
+    """The lease was lost or its deadline is near."""
+    SWITCHOVER = "switchover"
+    HANDOVER = "handover"
+    """This node gives leadership up because its PostgreSQL is not well."""
+    RESTART = "restart"
+    REINIT = "reinit"
+    SHUTDOWN = "shutdown"
+    FOLLOW = "follow"
+    """A standby must be stopped to follow (rewind, or an old PostgreSQL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An operator's request under way across ticks."""
+
+    intent: Intent
+    leader: str | None = None
+    candidate: str | None = None
+    until: Instant = Instant(0.0)
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The only thing carried from tick to tick."""
+
+    state: State = State.VACANT
+    since: Instant = Instant(0.0)
+    row: int = 0
+    why: str = ""
+    goal: Goal = Goal.NONE
+    goal_why: str = ""
+    begun: bool = False
+    """Whether the first look around has happened since the agent started."""
+    starts: tuple[Instant, ...] = ()
+    """When PostgreSQL was last started as a primary in place: the breaker counts these."""
+    start_failures: int = 0
+    attempts: int = 0
+    """Failed tries of what the present state is about (clone, rewind, start)."""
+    retry_at: Instant = Instant(0.0)
+    stand_back_until: Instant = Instant(0.0)
+    """A node that just gave up the key, or vetoed its promotion, does not campaign before this."""
+    divergence: Divergence | None = None
+    """The verdict on this data against the present leader; forgotten when PostgreSQL has been primary again."""
+    stop_asked_at: Instant | None = None
+    stop_mode: str = ""
+    switch_to: str | None = None
+    """The candidate that the present demotion hands over to."""
+    switch_started_at: Instant | None = None
+    pending: tuple[Pending, ...] = ()
+    promoted_at: Instant | None = None
+    checkpointed: bool = True
+    """False from a promotion until its first checkpoint."""
+    clone_source: str | None = None
+    scheduled_restart: Document | None = None
+    last_leader: str | None = None
+    reload_wanted: bool = False
+    dirty_role: str = ""
+    """The role last told to callbacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that one decision may look at."""
+
+    now: Instant
+    wall: float
+    """Seconds since 1970 by this machine's wall clock; for schedules and texts, never for leadership."""
+    me: Me
+    settings: Settings
+    timing: Timing
+    postgres: PostgresFacts
+    cluster: ClusterFacts
+    lease: LeaseFacts
+    guard: GuardFacts
+    memory: Memory
+    peers: PeerPoll | None = None
+    job: JobFacts | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    intents: tuple[Intent, ...] = ()
+    stopping: bool = False
+    """SIGTERM was received."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The cluster, only while the DCS answers."""
+        return None if self.cluster.silent_since is not None else self.cluster.snapshot
+
+    @property
+    def leader(self) -> LeaderKey | None:
+        return self.snapshot.leader if self.snapshot else None
+
+    @property
+    def state(self) -> State:
+        return self.memory.state

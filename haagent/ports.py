@@ -1,0 +1,307 @@
+"""What the agent needs of the world, as Protocols, and the only three ways in which the world may fail.
+
+Every coroutine is bounded by the ``timeout`` given (seconds); a port neither retries past it nor knows the node's
+state. Adapters raise nothing but ``Refused``, ``Unknown`` and ``Unreachable``; whatever else crosses a port is a
+programmer's error and ends the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from haagent.core.facts import (
+    Divergence,
+    Document,
+    Failure,
+    GuardFacts,
+    Heartbeat,
+    HistoryLine,
+    Member,
+    PeerPoll,
+    PostgresFacts,
+    Progress,
+    ServerConfig,
+    SlotFacts,
+    Snapshot,
+    Upstream,
+)
+from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term
+
+
+class PortError(Exception):
+    """A port failed; ``failure`` says which of the three it was, the text says what happened, with numbers."""
+
+    failure: Failure
+
+
+class Refused(PortError):
+    """It surely did not happen."""
+
+    failure = Failure.REFUSED
+
+
+class Unknown(PortError):
+    """It may have happened."""
+
+    failure = Failure.UNKNOWN
+
+
+class Unreachable(PortError):
+    """It was never sent."""
+
+    failure = Failure.UNREACHABLE
+
+
+class Clock(Protocol):
+    """Time on this machine. Waiting is asyncio's."""
+
+    def now(self) -> Instant:
+        """CLOCK_BOOTTIME in seconds."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970; never for leadership."""
+        ...
+
+
+class Dcs(Protocol):
+    """The store of agreement. Every write that matters is a transaction; unknown outcomes are read back inside."""
+
+    async def snapshot(self, timeout: float) -> Snapshot:
+        """All keys, linearizably, in one request; ignored (Unreachable) when older than one already seen."""
+        ...
+
+    def heartbeat(self) -> Heartbeat | None:
+        """The leader key's last change as seen by the watch or a snapshot, on this node's clock."""
+        ...
+
+    async def open_lease(self, ttl: float, timeout: float) -> LeaseId:
+        """Ask etcd for a lease of at least this many seconds."""
+        ...
+
+    async def keepalive(self, lease: LeaseId, timeout: float) -> None:
+        """Keep a lease alive; Refused when etcd says that it is dead."""
+        ...
+
+    async def granted_ttl(self, lease: LeaseId, timeout: float) -> float:
+        """What etcd granted to a lease, in seconds; Refused when there is no such lease."""
+        ...
+
+    async def campaign(self, name: str, lease: LeaseId, timeout: float) -> Term:
+        """Create the leader key if it is absent; Refused when somebody holds it."""
+        ...
+
+    async def renew(self, name: str, term: Term, lease: LeaseId, timeout: float) -> Revision:
+        """Keep the lease alive and rewrite the leader key under it, both; Refused when the key is surely not ours."""
+        ...
+
+    async def resign(self, term: Term, timeout: float) -> None:
+        """Delete the leader key if it is still of this term; Refused when it is not."""
+        ...
+
+    async def depose(self, revision: Revision, timeout: float) -> None:
+        """Delete the leader key if its modification revision is still this one (a heartbeat that stood still)."""
+        ...
+
+    async def put_member(self, member: Member, lease: LeaseId, timeout: float) -> None:
+        """Publish this node's member key under its lease."""
+        ...
+
+    async def begin_initialize(self, timeout: float) -> Revision:
+        """Create an empty ``initialize`` key if there is none; Refused when there is one."""
+        ...
+
+    async def finish_initialize(self, system_id: SystemId, begun: Revision | None, timeout: float) -> None:
+        """Put the system identifier into ``initialize``, if it is as it was at ``begun`` (None: absent)."""
+        ...
+
+    async def abandon_initialize(self, begun: Revision, timeout: float) -> None:
+        """Delete ``initialize`` if it is as it was at ``begun``."""
+        ...
+
+    async def put_config(self, document: Document, expected: Revision | None, timeout: float) -> None:
+        """Replace the dynamic configuration if it is still of that revision (None: absent)."""
+        ...
+
+    async def put_failover(
+        self,
+        leader: str | None,
+        candidate: str | None,
+        scheduled_at: str | None,
+        expected: Revision | None,
+        timeout: float,
+    ) -> None:
+        """Ask for a change of leader, or with nothing set write ``{}``; Refused when another request came first."""
+        ...
+
+    async def put_status(
+        self, optime: Lsn, slots: Mapping[str, Lsn], retain: Sequence[str], term: Term, timeout: float
+    ) -> None:
+        """Publish the leader's progress, if the leader key is still of this term."""
+        ...
+
+    async def put_history(self, lines: Sequence[HistoryLine], term: Term, timeout: float) -> None:
+        """Publish the history of promotions, if the leader key is still of this term."""
+        ...
+
+    async def put_sync(
+        self,
+        leader: str | None,
+        quorum: int,
+        standbys: Sequence[str],
+        expected: Revision | None,
+        term: Term,
+        timeout: float,
+    ) -> Revision:
+        """Write the ``sync`` key if it is of that revision (None: absent) and the term still ours."""
+        ...
+
+    async def drop_sync(self, expected: Revision, term: Term, timeout: float) -> None:
+        """Delete the ``sync`` key under the same conditions."""
+        ...
+
+    async def put_failsafe(self, members: Mapping[str, str], term: Term, timeout: float) -> None:
+        """Keep the list of members for failsafe mode, if the term is still ours."""
+        ...
+
+    async def watch(self, wake: Callable[[str], None]) -> None:
+        """Run for ever: call ``wake(reason)`` when a key changed that the loop should act upon at once.
+
+        A mere renewal of the leader key wakes nobody; it only moves ``heartbeat()``.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+StopMode = Literal["fast", "immediate"]
+Report = Callable[[Progress], None]
+
+
+class Postgres(Protocol):
+    """One PostgreSQL data directory and the server on it."""
+
+    async def probe(self, timeout: float) -> PostgresFacts:
+        """Look at the data directory, the postmaster and, if it answers within ``timeout``, ask it by SQL."""
+        ...
+
+    def on_end(self, wake: Callable[[str], None]) -> None:
+        """Call ``wake`` at once whenever the postmaster ends (pidfd)."""
+        ...
+
+    async def configure(self, config: ServerConfig) -> None:
+        """Write the configuration files if they differ, and reload a running server."""
+        ...
+
+    async def reload(self) -> None:
+        """SIGHUP to the postmaster."""
+        ...
+
+    async def start(self, config: ServerConfig, *, primary: bool) -> None:
+        """Write the files and start the postmaster, after its orphans are gone; it may not answer for long."""
+        ...
+
+    async def stop(self, mode: StopMode) -> None:
+        """Signal the postmaster to stop; returns at once."""
+        ...
+
+    async def kill_tree(self) -> int:
+        """SIGQUIT to the postmaster, soon SIGKILL to every process of the data directory; how many there were."""
+        ...
+
+    async def promote(self) -> None:
+        """Take the standby out of recovery; returns when the server has been told."""
+        ...
+
+    async def checkpoint(self, timeout: float) -> None: ...
+
+    async def sync_slots(
+        self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
+    ) -> None:
+        """Create, drop and advance replication slots."""
+        ...
+
+    async def history(self) -> Sequence[HistoryLine]:
+        """The .history file of the newest timeline in pg_wal, oldest line first."""
+        ...
+
+    # Long jobs: no deadline of their own; the loop cancels them.
+
+    async def initialize(self, config: ServerConfig, report: Report) -> SystemId:
+        """initdb, roles and post_bootstrap; afterwards the server is cleanly stopped."""
+        ...
+
+    async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
+        """A base backup of another node into an empty data directory, its WAL held by a slot for the whole build."""
+        ...
+
+    async def rewind(self, source: Upstream, report: Report) -> None:
+        """pg_rewind, under a marker that stays if it is interrupted."""
+        ...
+
+    async def compare(self, source: Upstream) -> Divergence:
+        """How the (stopped or running) local history lies to another server's; asks the other one."""
+        ...
+
+    async def move_aside(self, why: str) -> str:
+        """Rename the data directory; its new path."""
+        ...
+
+    async def run_hook(self, command: str, arguments: Sequence[str], timeout: float) -> int:
+        """Run an operator's program; its exit code."""
+        ...
+
+
+class Guard(Protocol):
+    """The fencing process, from the agent's side."""
+
+    def facts(self) -> GuardFacts:
+        """As last heard; never blocks."""
+        ...
+
+    async def ensure(self, timeout: float) -> None:
+        """Connect to the guard of this data directory, or start one; a frozen one is replaced."""
+        ...
+
+    async def arm(self, term: Term, permit_until: Instant, timeout: float) -> None:
+        """Set term and permit, and wait for the guard's word that it has them."""
+        ...
+
+    def extend(self, term: Term, permit_until: Instant) -> None:
+        """Move the permit forward; never blocks, the answer shows in ``facts()``."""
+        ...
+
+    async def disarm(self, term: Term, timeout: float) -> None:
+        """PostgreSQL is down or read-only: there is nothing to enforce."""
+        ...
+
+    async def clear(self, timeout: float) -> None:
+        """Remove the marker of a fencing: a start as standby has been decided."""
+        ...
+
+    async def quit(self, timeout: float) -> None:
+        """Disarm and end the guard process."""
+        ...
+
+
+class Peers(Protocol):
+    """The other agents, over REST."""
+
+    async def ask(self, members: Sequence[Member], timeout: float) -> PeerPoll:
+        """GET /patroni of all at once; whoever is silent after ``timeout`` counts as not reached."""
+        ...
+
+    async def alive(self, member: Member, timeout: float) -> bool:
+        """Whether an agent answers GET /liveness at that member's api_url."""
+        ...
+
+
+class LocalStore(Protocol):
+    """A few small facts that must survive the agent, on this node's disk; never touched on the lease path."""
+
+    def load(self) -> Mapping[str, Any]: ...
+
+    def save(self, values: Mapping[str, Any]) -> None:
+        """Replace them all, atomically and durably."""
+        ...
