@@ -14,7 +14,7 @@ Document = Mapping[str, Any]
 """A JSON object as it stands in etcd or came over REST."""
 
 
-# --- who I am, and what is configured -------------------------------------------------------------------------
+# --- who I am, and what is configured ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Settings:
     peer_timeout: float = 0.5
 
 
-# --- what PostgreSQL shows --------------------------------------------------------------------------------------
+# --- what PostgreSQL shows ---
 
 
 class DataKind(Enum):
@@ -276,7 +276,7 @@ class PostgresFacts:
         return self.server is not None and not self.server.in_recovery
 
 
-# --- what the DCS shows -------------------------------------------------------------------------------------------
+# --- what the DCS shows ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,7 +425,7 @@ class ClusterFacts:
     heartbeat: Heartbeat | None = None
 
 
-# --- lease, guard, peers, jobs --------------------------------------------------------------------------------------
+# --- lease, guard, peers, jobs ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,7 +569,7 @@ class Outcome:
         return self.failure is None
 
 
-# --- what operators ask ----------------------------------------------------------------------------------------------
+# --- what operators ask ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -585,7 +585,7 @@ class Intent:
     """Who asked (address and user), for the journal."""
 
 
-# --- what is carried from tick to tick ---------------------------------------------------------------------------------
+# --- what is carried from tick to tick ---
 
 
 class Goal(Enum):

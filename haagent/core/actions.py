@@ -1,0 +1,308 @@
+"""What a plan can order, each with its proof; ``agent/perform.py`` has one handler for each class here.
+
+The proof (a term, a revision) is checked again at the moment of acting: a plan that has been overtaken does nothing.
+A plan's actions are carried out in order; the first that fails ends the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from haagent.core.facts import Document, Member, Memory, ServerConfig, SlotFacts, Upstream
+from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Base of all actions."""
+
+
+# --- the leader key ---
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign(Action):
+    """Create the leader key under this node's lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depose(Action):
+    """Delete a leader key whose heartbeat stood still, if it is still of that revision."""
+
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeLease(Action):
+    """Go on with the lease of this node's previous agent."""
+
+    term: Term
+    lease_id: LeaseId
+
+
+@dataclass(frozen=True, slots=True)
+class Resign(Action):
+    """Give the leader key up; only ever after PostgreSQL was seen not writable."""
+
+    term: Term
+
+
+# --- fencing ---
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureGuard(Action):
+    """Have a living guard process."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmGuard(Action):
+    """Give the guard this term's permit, and hear that it has it."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class DisarmGuard(Action):
+    """There is nothing writable to guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearGuard(Action):
+    """Remove the marker of a fencing, because a start as standby was decided."""
+
+
+# --- PostgreSQL ---
+
+
+@dataclass(frozen=True, slots=True)
+class StartPrimary(Action):
+    """Start PostgreSQL writable, on the same timeline."""
+
+    term: Term
+    config: ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StartStandby(Action):
+    """Start PostgreSQL in recovery."""
+
+    config: ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class StopPostgres(Action):
+    """Signal the postmaster: ``fast`` or ``immediate``."""
+
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillPostgres(Action):
+    """End every process of the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote(Action):
+    """Take PostgreSQL out of recovery."""
+
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class Configure(Action):
+    """Write the configuration files and reload."""
+
+    config: ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadPostgres(Action):
+    """SIGHUP to the postmaster."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSlots(Action):
+    """Create, drop and advance replication slots."""
+
+    create: tuple[SlotFacts, ...] = ()
+    drop: tuple[str, ...] = ()
+    advance: Mapping[str, Lsn] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveAside(Action):
+    """Rename the data directory, never delete it."""
+
+    why: str
+
+
+# --- long jobs, one at a time ---
+
+
+@dataclass(frozen=True, slots=True)
+class Initialize(Action):
+    """Job: initdb, roles, post_bootstrap."""
+
+    config: ServerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Clone(Action):
+    """Job: take a base backup."""
+
+    source: Upstream
+    slot: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind(Action):
+    """Job: undo the end of a diverged history."""
+
+    source: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Action):
+    """Job: how this node's history lies to the leader's."""
+
+    source: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class PrePromote(Action):
+    """Job: the operator's program that may veto a promotion."""
+
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(Action):
+    """Job: a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob(Action):
+    """End the present job."""
+
+
+# --- the cluster's keys ---
+
+
+@dataclass(frozen=True, slots=True)
+class BeginInitialize(Action):
+    """Claim the bootstrap of a new cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishInitialize(Action):
+    """Publish the system identifier of the cluster."""
+
+    system_id: SystemId
+    begun: Revision | None
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonInitialize(Action):
+    """Release the claim to bootstrap."""
+
+    begun: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class PutConfig(Action):
+    """Replace the dynamic configuration."""
+
+    document: Document
+    expected: Revision | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutFailover(Action):
+    """Ask for a change of leader; all None: the request is done with."""
+
+    leader: str | None
+    candidate: str | None
+    scheduled_at: str | None
+    expected: Revision | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishMember(Action):
+    """Write this node's member key."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class PublishStatus(Action):
+    """Write the ``status`` key."""
+
+    term: Term
+    optime: Lsn
+    slots: Mapping[str, Lsn]
+    retain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishHistory(Action):
+    """Read the timeline history of this primary and write the ``history`` key."""
+
+    term: Term
+    timeline: Timeline
+
+
+# --- others ---
+
+
+@dataclass(frozen=True, slots=True)
+class AskPeers(Action):
+    """Ask all other agents at once."""
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Callback(Action):
+    """Run the operator's program for an event, in the background and in order."""
+
+    event: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply(Action):
+    """Answer an operator's request."""
+
+    intent_id: int
+    status: int
+    body: str | Document
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadSettings(Action):
+    """Read the configuration file again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit(Action):
+    """End the agent."""
+
+    code: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One decision: the row that was taken and what follows from it."""
+
+    row: int
+    why: str
+    actions: tuple[Action, ...]
+    memory: Memory
+    """With the next state in it."""
+    hold_until: Instant
+    """Until when the keeper may go on renewing without hearing from the loop again."""
+    wake_in: float
+    """The longest sleep before the next tick, in seconds."""

@@ -1,0 +1,427 @@
+"""The named conditions that rows of the table combine; each reads one View and answers yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from haagent.core import election, lease
+from haagent.core.facts import DataKind, Pending, Upstream, View
+from haagent.core.terms import Instant, Lsn, Timeline
+
+Condition = Callable[[View], bool]
+
+BREAKER_STARTS = 3
+BREAKER_WINDOW_S = 300.0
+POLL_FRESH_S = 0.6
+STAND_BACK_S = 0.2
+PATIENCE_S = 3.0
+"""How long a candidate leaves the key to a better peer that does not take it."""
+ESCALATE_S = 0.6
+"""An orderly stop becomes an immediate one this long before the permit ends."""
+
+
+def negated(condition: Condition) -> Condition:
+    """The opposite, under a name that a reader of the table understands."""
+
+    def opposite(view: View) -> bool:
+        return not condition(view)
+
+    opposite.__name__ = f"not {condition.__name__}"
+    return opposite
+
+
+# --- the agent and the operator ---
+
+
+def stopping(v: View) -> bool:
+    return v.stopping
+
+
+def paused(v: View) -> bool:
+    return v.settings.pause
+
+
+def waiting(v: View) -> bool:
+    """A retry is due later."""
+    return v.now < v.memory.retry_at
+
+
+def standing_back(v: View) -> bool:
+    return v.now < v.memory.stand_back_until
+
+
+def _pending(v: View, kind: str) -> Pending | None:
+    return next((p for p in v.memory.pending if p.intent.kind == kind and not p.phase), None)
+
+
+def restart_asked(v: View) -> bool:
+    return _pending(v, "restart") is not None
+
+
+def reinit_asked(v: View) -> bool:
+    return _pending(v, "reinitialize") is not None
+
+
+# --- the DCS ---
+
+
+def silent(v: View) -> bool:
+    return v.snapshot is None
+
+
+def leaderless(v: View) -> bool:
+    return v.snapshot is not None and v.snapshot.leader is None
+
+
+def led_by_other(v: View) -> bool:
+    return v.leader is not None and v.leader.name != v.me.name
+
+
+def led_by_me(v: View) -> bool:
+    """The leader key is of the term that this node holds."""
+    return v.leader is not None and v.leader.name == v.me.name and v.leader.term == v.lease.term
+
+
+def led_by_my_past(v: View) -> bool:
+    """The leader key has this node's name, but this agent does not hold its term."""
+    return v.leader is not None and v.leader.name == v.me.name and v.leader.term != v.lease.term
+
+
+def deposed(v: View) -> bool:
+    """The cluster shows another term than the one this node believes it leads."""
+    return v.lease.term is not None and v.snapshot is not None and not led_by_me(v)
+
+
+def stood_still(v: View) -> bool:
+    """The leader key's heartbeat has not moved for the ttl that etcd granted, on this node's own clock."""
+    beat = v.cluster.heartbeat
+    if beat is None or v.leader is None or beat.revision != v.leader.revision or v.leader.name == v.me.name:
+        return False
+    at = lease.standstill_at(beat, v.timing.drift)
+    return at is not None and v.now >= at
+
+
+def vacancy(v: View) -> bool:
+    """The leader key is free, or may be taken."""
+    return leaderless(v) or stood_still(v)
+
+
+def uninitialized(v: View) -> bool:
+    return v.snapshot is not None and v.snapshot.initialize is None
+
+
+def initialize_orphaned(v: View) -> bool:
+    """Somebody claimed the bootstrap, but no member says that it is at it."""
+    return (
+        v.snapshot is not None
+        and v.snapshot.initialize == ""
+        and v.snapshot.leader is None
+        and not any(m.state.startswith(("initializing", "running custom")) for m in v.snapshot.members)
+    )
+
+
+def long_since(v: View) -> bool:
+    """This state has lasted three ttl."""
+    return v.now - v.memory.since > 3 * v.settings.ttl
+
+
+def foreign_system(v: View) -> bool:
+    """The data here belongs to another cluster than the one in the DCS."""
+    known = v.snapshot.initialize if v.snapshot else None
+    own = v.postgres.data.system_id
+    return bool(known) and own is not None and str(own) != known
+
+
+# --- lease and guard ---
+
+
+def leads(v: View) -> bool:
+    return lease.leads(v.lease, v.now) and v.lease.lost is None
+
+
+def holds_term(v: View) -> bool:
+    """A term was won and not yet given up, whether its permit still runs or not."""
+    return v.lease.term is not None
+
+
+def lease_lost(v: View) -> bool:
+    return v.lease.term is None or v.lease.lost is not None or not lease.leads(v.lease, v.now)
+
+
+def demote_due(v: View) -> bool:
+    return v.lease.demote_at is None or v.now >= v.lease.demote_at
+
+
+def permit_near_end(v: View) -> bool:
+    return v.lease.permit_until is None or v.now >= v.lease.permit_until - ESCALATE_S
+
+
+def guard_ready(v: View) -> bool:
+    """The guard lives, answers, and enforces this node's term."""
+    fresh = v.guard.heard_at is not None and v.now - v.guard.heard_at <= max(2.0, 3 * v.timing.renew_every)
+    return v.guard.alive and v.guard.armed and v.guard.term == v.lease.term and fresh
+
+
+def guard_fired(v: View) -> bool:
+    return v.guard.fired is not None
+
+
+def guard_armed(v: View) -> bool:
+    """Some guard still holds a permit over this data directory and will end it."""
+    return v.guard.alive and v.guard.armed
+
+
+# --- PostgreSQL ---
+
+
+def data_is(*kinds: DataKind) -> Condition:
+    def data(v: View) -> bool:
+        return v.postgres.data.kind in kinds
+
+    data.__name__ = "data " + " or ".join(kind.value for kind in kinds)
+    return data
+
+
+def unfinished(what: str) -> Condition:
+    def marker(v: View) -> bool:
+        return v.postgres.data.kind is DataKind.UNFINISHED and v.postgres.data.marker == what
+
+    marker.__name__ = f"{what} was interrupted"
+    return marker
+
+
+def was_shut_down(v: View) -> bool:
+    return v.postgres.data.cluster_state == "shut down"
+
+
+def was_standby(v: View) -> bool:
+    """The control file says that PostgreSQL last ran in recovery."""
+    return v.postgres.data.cluster_state in ("shut down in recovery", "in archive recovery")
+
+
+def running(v: View) -> bool:
+    return v.postgres.running
+
+
+def down(v: View) -> bool:
+    return not v.postgres.running
+
+
+def gone(v: View) -> bool:
+    """The postmaster is gone, and so is every process it had."""
+    return not v.postgres.running and v.postgres.orphans == 0
+
+
+def answers(v: View) -> bool:
+    return v.postgres.running and v.postgres.server is not None and v.postgres.unreachable_since is None
+
+
+def writable(v: View) -> bool:
+    return v.postgres.running and v.postgres.writable
+
+
+def in_recovery(v: View) -> bool:
+    return v.postgres.running and v.postgres.server is not None and v.postgres.server.in_recovery
+
+
+def hung(v: View) -> bool:
+    """A postmaster that has not answered for a whole ttl."""
+    since = v.postgres.unreachable_since
+    return v.postgres.running and since is not None and v.now - since >= v.settings.ttl
+
+
+def start_overdue(v: View) -> bool:
+    limit = v.settings.primary_start_timeout or v.settings.ttl
+    return v.now - v.memory.since >= limit
+
+
+def handover_wanted(v: View) -> bool:
+    """The operator prefers a failover to a restart in place, and there is somebody to take over."""
+    others = v.snapshot is not None and any(m.name != v.me.name and m.running for m in v.snapshot.members)
+    return v.settings.primary_start_timeout == 0 and others
+
+
+def breaker_tripped(v: View) -> bool:
+    recent = [at for at in v.memory.starts if v.now - at <= BREAKER_WINDOW_S]
+    return len(recent) >= BREAKER_STARTS
+
+
+# --- history ---
+
+
+def verdict_known(v: View) -> bool:
+    """This data was compared with the present leader's."""
+    known = v.memory.divergence
+    return known is not None and v.leader is not None and known.leader == v.leader.name
+
+
+def diverged(v: View) -> bool:
+    known = v.memory.divergence
+    return verdict_known(v) and known is not None and known.diverged
+
+
+def history_suspect(v: View) -> bool:
+    """This standby does not stream from the leader, although both run: their histories may have parted."""
+    server, leader = v.postgres.server, leader_member_facts(v)
+    if server is None or leader is None or not server.in_recovery or verdict_known(v):
+        return False
+    if streaming(v) and server.receiver is not None and server.receiver.timeline == server.timeline:
+        return False
+    behind = server.timeline != leader[0]
+    ahead = server.lsn > leader[1] and server.timeline == leader[0]
+    return (behind or ahead) and not streaming(v)
+
+
+def leader_member_facts(v: View) -> tuple[int, Lsn] | None:
+    """The leader's timeline and position as its member key tells, once it runs as a primary."""
+    member = v.snapshot.member(v.leader.name) if v.snapshot and v.leader else None
+    if member is None or member.timeline is None or member.lsn is None or member.role not in ("primary", "master"):
+        return None
+    return (int(member.timeline), member.lsn)
+
+
+def upstream(v: View) -> Upstream | None:
+    """From whom this node should stream: the running member it names, else the leader; None when nobody is."""
+    snapshot, leader = v.snapshot, v.leader
+    if snapshot is None or leader is None or leader.name == v.me.name:
+        return None
+    wanted = v.me.tags.replicatefrom
+    named = snapshot.member(wanted) if wanted and wanted != v.me.name else None
+    source = named if named is not None and named.running else snapshot.member(leader.name)
+    return None if source is None else as_upstream(source.name, source.conn_url)
+
+
+def as_upstream(name: str, conn_url: str) -> Upstream | None:
+    """Host and port of a ``postgres://host:port/database`` URL."""
+    authority = conn_url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    host, colon, port = authority.rpartition(":")
+    if not colon or not port.isdigit():
+        host, port = authority, "5432"
+    return Upstream(name, host.strip("[]"), int(port)) if host else None
+
+
+def streaming(v: View) -> bool:
+    """The WAL receiver streams from where it should."""
+    server, source = v.postgres.server, upstream(v)
+    receiver = server.receiver if server else None
+    if receiver is None or source is None or receiver.status != "streaming":
+        return False
+    return (receiver.sender_host, receiver.sender_port) == (source.host, source.port)
+
+
+# --- election ---
+
+
+def own_contender(v: View) -> election.Contender:
+    server = v.postgres.server
+    return election.Contender(
+        v.me.name,
+        server.timeline if server else v.postgres.data.timeline or Timeline(0),
+        server.lsn if server else v.postgres.data.checkpoint_lsn or Lsn(0),
+        v.me.tags,
+        fit=server is not None and v.postgres.running,
+    )
+
+
+def optime(v: View) -> Lsn:
+    """How far the last leader's WAL was known to reach."""
+    status = v.snapshot.status if v.snapshot else None
+    return status.optime if status else Lsn(0)
+
+
+def why_not_me(v: View) -> str | None:
+    """Why this node may not lead now, in words; None when it may."""
+    asked = asked_to_lead(v)
+    if v.settings.pause and not asked:
+        return "the cluster is paused"
+    if v.now < v.memory.stand_back_until:
+        return f"it gave leadership up and stands back for {v.memory.stand_back_until - v.now:.1f} s more"
+    request = v.snapshot.failover if v.snapshot else None
+    if request and not asked and _names_other(v):
+        return f"a change of leader to {request.candidate or 'another node'} is under way"
+    return election.objection(own_contender(v), v.settings, optime(v))
+
+
+def eligible(v: View) -> bool:
+    return why_not_me(v) is None
+
+
+def asked_to_lead(v: View) -> bool:
+    """An operator named this node, and the request is due."""
+    request = v.snapshot.failover if v.snapshot else None
+    if request is None or request.candidate != v.me.name:
+        return False
+    return request.scheduled_epoch is None or request.scheduled_epoch <= v.wall
+
+
+def _names_other(v: View) -> bool:
+    """A request that is due names somebody else, who still lives, or asks this very node to step down."""
+    request = v.snapshot.failover if v.snapshot else None
+    if request is None or request.empty or v.snapshot is None:
+        return False
+    if request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
+        return False
+    if v.memory.since and v.now - v.memory.since > PATIENCE_S:
+        return False
+    if request.candidate is not None:
+        named = v.snapshot.member(request.candidate)
+        return request.candidate != v.me.name and named is not None and named.running
+    others = any(m.name != v.me.name and m.running for m in v.snapshot.members)
+    return request.leader == v.me.name and others
+
+
+def poll_fresh(v: View) -> bool:
+    """The peers were asked after this node became a candidate, and not long ago."""
+    if v.peers is None:
+        return False
+    return v.peers.asked_at >= v.memory.since and v.now - v.peers.asked_at <= v.settings.peer_timeout + POLL_FRESH_S
+
+
+def primary_about(v: View) -> bool:
+    return v.peers is not None and election.running_primary(v.peers, v.me.name) is not None
+
+
+def outranked(v: View) -> bool:
+    """A peer is better and still within the time it is given to take the key."""
+    if v.peers is None or asked_to_lead(v):
+        return False
+    ahead = election.better(own_contender(v), v.peers, v.settings, optime(v))
+    if ahead is None:
+        return False
+    return ahead.timeline > own_contender(v).timeline or v.now - v.memory.since <= PATIENCE_S
+
+
+# --- jobs and outcomes ---
+
+
+def busy(v: View) -> bool:
+    return v.job is not None and not v.job.done
+
+
+def job_done(kind: str) -> Condition:
+    def done(v: View) -> bool:
+        return v.job is not None and v.job.kind == kind and v.job.done and v.job.error is None
+
+    done.__name__ = f"{kind} done"
+    return done
+
+
+def job_failed(kind: str) -> Condition:
+    def failed(v: View) -> bool:
+        return v.job is not None and v.job.kind == kind and v.job.done and v.job.error is not None
+
+    failed.__name__ = f"{kind} failed"
+    return failed
+
+
+def refused(action: str) -> Condition:
+    def was_refused(v: View) -> bool:
+        return any(o.action == action and not o.ok for o in v.outcomes)
+
+    was_refused.__name__ = f"{action} failed"
+    return was_refused
+
+
+def soon(v: View, at: Instant | None, longest: float) -> float:
+    """How long to sleep so as to be awake at an instant, at most ``longest`` seconds."""
+    return longest if at is None else max(0.0, min(longest, at - v.now))

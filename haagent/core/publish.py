@@ -1,0 +1,194 @@
+"""What this node writes about itself and, when it leads, about the cluster: wanted values against what is there."""
+
+from __future__ import annotations
+
+from haagent.core import slots
+from haagent.core.actions import (
+    Action,
+    Configure,
+    FinishInitialize,
+    PublishHistory,
+    PublishMember,
+    PublishStatus,
+    PutConfig,
+    PutFailover,
+)
+from haagent.core.conditions import as_upstream, leads, upstream
+from haagent.core.facts import Goal, Member, ServerConfig, Upstream, View
+from haagent.core.states import State
+
+_WIRE_STATE = {
+    State.VACANT: "stopped",
+    State.INITIALIZING: "initializing new cluster",
+    State.CLONING: "creating replica",
+    State.STARTING: "starting",
+    State.DEMOTING: "stopping",
+    State.FENCED: "stopped",
+    State.REWINDING: "stopped",
+    State.FAILED: "start failed",
+}
+
+
+def wire_state(v: View) -> str:
+    """The state of this node in the words of the wire format."""
+    if v.state is State.DEMOTING and v.memory.goal is Goal.RESTART:
+        return "restarting"
+    if v.state is State.FENCED and v.memory.goal is Goal.HANDOVER:
+        return "crashed"
+    fixed = _WIRE_STATE.get(v.state)
+    if fixed is not None:
+        return fixed
+    if v.postgres.server is not None and v.postgres.running:
+        return "running"
+    return "starting" if v.postgres.running or v.state is State.PROMOTING else "crashed"
+
+
+def wire_role(v: View) -> str:
+    """The role of this node in the words of the wire format."""
+    if v.state in (State.VACANT, State.INITIALIZING):
+        return "uninitialized"
+    if v.postgres.writable and v.postgres.running:
+        return "primary" if leads(v) else "demoted"
+    return "replica"
+
+
+def member(v: View) -> Member:
+    """This node's member key."""
+    server = v.postgres.server if v.postgres.running else None
+    lsn = server.lsn if server else None
+    receiving = server is not None and server.receiver is not None and server.receiver.status == "streaming"
+    replication = None
+    if server is not None and server.in_recovery:
+        replication = "streaming" if receiving else "in archive recovery" if server.archive_recovery else None
+    pending = (
+        {name: {"old_value": old, "new_value": new} for name, (old, new) in server.pending_restart.items()}
+        if server
+        else {}
+    )
+    return Member(
+        name=v.me.name,
+        conn_url=v.me.conn_url,
+        api_url=v.me.api_url,
+        state=wire_state(v),
+        role=wire_role(v),
+        version=v.me.version,
+        timeline=server.timeline if server else None,
+        lsn=lsn,
+        receive_lsn=server.received_lsn if server and server.in_recovery else None,
+        replay_lsn=server.replayed_lsn if server and server.in_recovery else None,
+        replication_state=replication,
+        tags=v.me.tags.published,
+        pending_restart=pending or None,
+        checkpoint_after_promote=None if v.memory.checkpointed else False,
+        pause=v.settings.pause,
+        scheduled_restart=v.memory.scheduled_restart,
+    )
+
+
+def member_if_changed(v: View) -> tuple[Action, ...]:
+    """Publish this node's member key when it differs from what stands in the DCS."""
+    if v.snapshot is None or v.lease.lease_id is None or v.lease.lost is not None:
+        return ()
+    wanted = member(v)
+    return () if v.snapshot.member(v.me.name) == wanted else (PublishMember(wanted),)
+
+
+def server_config(v: View, source: Upstream | None) -> ServerConfig:
+    """What PostgreSQL's configuration files should say now."""
+    return ServerConfig(
+        upstream=source,
+        slot_name=slots.slot_name(v.me.name) if source and v.settings.use_slots and not v.me.tags.nostream else None,
+        application_name=v.me.name,
+        parameters=v.settings.parameters,
+        pg_hba=v.settings.pg_hba,
+        pg_ident=v.settings.pg_ident,
+        recovery=v.settings.recovery,
+        synchronous_standby_names="",
+    )
+
+
+def configured(v: View, source: Upstream | None) -> tuple[Action, ...]:
+    """Reconfigure PostgreSQL when its files say something else."""
+    wanted = server_config(v, source)
+    return () if v.postgres.configured == wanted else (Configure(wanted),)
+
+
+def followed(v: View) -> tuple[Action, ...]:
+    """Stream from where this node should, as far as the DCS tells; while it is silent nothing is changed."""
+    if v.snapshot is None:
+        return ()
+    source = upstream(v)
+    if source is None and v.postgres.configured is not None:
+        source = v.postgres.configured.upstream
+    return configured(v, source) + member_slots(v)
+
+
+def member_slots(v: View) -> tuple[Action, ...]:
+    """Create, drop and advance the member slots of this node."""
+    snapshot, server = v.snapshot, v.postgres.server
+    if snapshot is None or server is None or not v.postgres.running or v.settings.pause:
+        return ()
+    leader = snapshot.leader.name if snapshot.leader else None
+    keep = slots.wanted(snapshot, v.me.name, leader, v.settings, v.me.tags.may_lead)
+    retained = frozenset(snapshot.status.retain_slots) if snapshot.status else frozenset[str]()
+    order = slots.difference(server, keep, retained, v.settings, snapshot.status)
+    return () if order is None else (order,)
+
+
+def led(v: View) -> tuple[Action, ...]:
+    """What a primary keeps up to date: its files, its slots, and the keys of the cluster."""
+    snapshot, server, term = v.snapshot, v.postgres.server, v.lease.term
+    orders = configured(v, None)
+    if snapshot is None or server is None or term is None:
+        return orders
+    orders += member_slots(v) + _identity(v)
+    known = slots.positions(server, v.me.name)
+    member_names = [slots.slot_name(m.name) for m in snapshot.members]
+    permanent = slots.permanent(v.settings)
+    retain = tuple(sorted(name for name in known if name in member_names and name not in permanent))
+    status = snapshot.status
+    if status is None or (status.optime, dict(status.slots), status.retain_slots) != (server.lsn, known, retain):
+        orders += (PublishStatus(term, server.lsn, known, retain),)
+    newest = max((int(line.timeline) for line in snapshot.history), default=0)
+    if newest < int(server.timeline) - 1:
+        orders += (PublishHistory(term, server.timeline),)
+    return orders
+
+
+def _identity(v: View) -> tuple[Action, ...]:
+    """The keys that a cluster must have: put back by its primary when they are missing."""
+    snapshot, server = v.snapshot, v.postgres.server
+    orders: tuple[Action, ...] = ()
+    if snapshot is None or server is None:
+        return orders
+    if snapshot.initialize is None or snapshot.initialize == "":
+        begun = None if snapshot.initialize is None else snapshot.initialize_revision
+        orders += (FinishInitialize(server.system_id, begun),)
+    if snapshot.config is None:
+        orders += (PutConfig(v.settings.bootstrap_document, None),)
+    return orders
+
+
+def request_done(v: View) -> tuple[Action, ...]:
+    """Mark a request for a change of leader as done with, when it is."""
+    request = v.snapshot.failover if v.snapshot else None
+    if request is None or request.empty:
+        return ()
+    mine = request.candidate == v.me.name and (request.scheduled_epoch is None or request.scheduled_epoch <= v.wall)
+    passed = request.leader is not None and request.leader != v.me.name
+    return (PutFailover(None, None, None, request.revision),) if mine or passed else ()
+
+
+def clone_source(v: View) -> Upstream | None:
+    """From whom to take a base backup: a running ``clonefrom`` member, else the leader once it runs as a primary."""
+    snapshot = v.snapshot
+    if snapshot is None or snapshot.leader is None:
+        return None
+    willing = [m for m in snapshot.members if m.tags.get("clonefrom") and m.running and m.name != v.me.name]
+    leader = snapshot.member(snapshot.leader.name)
+    if willing and leader is not None and leader.running:
+        chosen = sorted(willing, key=lambda m: m.name)[0]
+        return as_upstream(chosen.name, chosen.conn_url)
+    if leader is None or leader.name == v.me.name or not leader.running or leader.role not in ("primary", "master"):
+        return None
+    return as_upstream(leader.name, leader.conn_url)
