@@ -30,7 +30,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class BadQuery(ValueError):
+class QueryError(ValueError):
     """A parameter of the request cannot be read; the text says which, and what is expected."""
 
 
@@ -41,10 +41,10 @@ _UNITS = {"b": 0, "kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
 
 
 def parse_size(text: str) -> int:
-    """Bytes, as a number or with a unit such as 64kB, 16MB or 1GB (powers of 1024); BadQuery otherwise."""
+    """Bytes, as a number or with a unit such as 64kB, 16MB or 1GB (powers of 1024); QueryError otherwise."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise BadQuery(f"lag={text[:40]!r} is not a size; expected bytes such as 1048576, or 16kB, 64MB, 1GB")
+        raise QueryError(f"lag={text[:40]!r} is not a size; expected bytes such as 1048576, or 16kB, 64MB, 1GB")
     number, unit = found.groups()
     return int(float(number) * 1024 ** _UNITS[(unit or "B").lower()])
 
@@ -151,7 +151,7 @@ def readiness(view: View, query: Query) -> bool:
     limit = _lag_limit(query)
     mode = query.get("mode") or "apply"
     if mode not in ("apply", "write"):
-        raise BadQuery(f"mode={mode[:40]!r} is unknown; expected apply or write")
+        raise QueryError(f"mode={mode[:40]!r} is unknown; expected apply or write")
     if leader(view, query):
         return True
     server = server_now(view)
@@ -285,3 +285,9 @@ def failsafe(view: View) -> Answer:
     if not view.settings.failsafe_mode:
         return Answer(502, "failsafe_mode is off")
     return Answer(200, dict((snapshot.failsafe if snapshot else None) or {}))
+
+
+DOCUMENTS: Mapping[str, Callable[[View], Answer]] = {
+    document.__name__: document for document in (cluster, history, config, failsafe)
+}
+"""The documents by name, beside the status JSON, liveness and the metrics."""
