@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from haagent.core import election, lease
-from haagent.core.facts import DataKind, Pending, Upstream, View
+from haagent.core.facts import DataKind, Goal, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline
 
 Condition = Callable[[View], bool]
@@ -252,7 +252,10 @@ def breaker_tripped(v: View) -> bool:
 def verdict_known(v: View) -> bool:
     """This data was compared with the present leader's."""
     known = v.memory.divergence
-    return known is not None and v.leader is not None and known.leader == v.leader.name
+    if known is None or v.leader is None or v.snapshot is None or known.leader != v.leader.name:
+        return False
+    member = v.snapshot.member(known.leader)
+    return member is None or member.timeline is None or known.leader_timeline >= member.timeline
 
 
 def diverged(v: View) -> bool:
@@ -398,9 +401,14 @@ def busy(v: View) -> bool:
     return v.job is not None and not v.job.done
 
 
+def _ended(v: View, kind: str) -> bool:
+    """That job ended, and no row has acted on its end yet."""
+    return v.job is not None and v.job.kind == kind and v.job.done and v.job.started_at != v.memory.job_seen
+
+
 def job_done(kind: str) -> Condition:
     def done(v: View) -> bool:
-        return v.job is not None and v.job.kind == kind and v.job.done and v.job.error is None
+        return _ended(v, kind) and v.job is not None and v.job.error is None
 
     done.__name__ = f"{kind} done"
     return done
@@ -408,7 +416,7 @@ def job_done(kind: str) -> Condition:
 
 def job_failed(kind: str) -> Condition:
     def failed(v: View) -> bool:
-        return v.job is not None and v.job.kind == kind and v.job.done and v.job.error is not None
+        return _ended(v, kind) and v.job is not None and v.job.error is not None
 
     failed.__name__ = f"{kind} failed"
     return failed
@@ -423,5 +431,27 @@ def refused(action: str) -> Condition:
 
 
 def soon(v: View, at: Instant | None, longest: float) -> float:
-    """How long to sleep so as to be awake at an instant, at most ``longest`` seconds."""
-    return longest if at is None else max(0.0, min(longest, at - v.now))
+    """How long to sleep so as to be awake at an instant to come, at most ``longest`` seconds."""
+    return longest if at is None or at <= v.now else min(longest, at - v.now)
+
+
+def may_lead_here(v: View) -> bool:
+    return v.me.tags.may_lead
+
+
+def unwritable(v: View) -> bool:
+    """PostgreSQL was seen down, with all its processes, or in recovery."""
+    return gone(v) or (answers(v) and in_recovery(v))
+
+
+def resumable(v: View) -> bool:
+    """The leader key's term is the one that this node's previous agent held."""
+    return v.leader is not None and v.memory.resumable == (v.leader.term, v.leader.lease_id)
+
+
+def handing_over(v: View) -> bool:
+    return v.memory.goal in (Goal.HANDOVER, Goal.LEASE, Goal.SWITCHOVER, Goal.SHUTDOWN)
+
+
+def stopping_fast(v: View) -> bool:
+    return v.memory.stop_mode == "fast"

@@ -106,6 +106,8 @@ class Settings:
     bootstrap_document: Document = field(default_factory=dict)
     """``bootstrap.dcs``: what the node that initializes the cluster writes into the ``config`` key."""
     peer_timeout: float = 0.5
+    pre_promote: str | None = None
+    """The operator's program that may veto a promotion."""
 
 
 # --- what PostgreSQL shows ---
@@ -650,8 +652,18 @@ class Memory:
     scheduled_restart: Document | None = None
     last_leader: str | None = None
     reload_wanted: bool = False
-    dirty_role: str = ""
+    told_role: str = ""
     """The role last told to callbacks."""
+    refusal: str = ""
+    """Why the last request for a change of leader was refused."""
+    initialize_begun: Revision | None = None
+    """The revision of the ``initialize`` key that this node created."""
+    job_seen: Instant | None = None
+    """The start of the last job whose end was acted upon."""
+    prepared: bool = False
+    """``pre_promote`` allowed this promotion."""
+    resumable: tuple[Term, LeaseId] | None = None
+    """The term and lease of this node's previous agent, as its local store has them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,107 @@
+"""One View in, one Plan out: the first row of the table that fits, and the laws that every plan must obey."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from haagent.core import conditions, intents, publish
+from haagent.core.actions import Action, ArmGuard, EnsureGuard, Exit, Plan, Promote, Resign, StartPrimary
+from haagent.core.facts import View
+from haagent.core.lease import leads, standstill_at
+from haagent.core.states import WRITABLE, State
+from haagent.core.terms import Instant, later
+from haagent.core.transitions import Row, rows_of
+
+ROWS = {state: rows_of(state) for state in State}
+
+
+def decide(v: View) -> Plan:
+    """What to do now. AssertionError when the plan would break a law: the agent then ends, and the permit runs out."""
+    replies, memory = intents.admit(v)
+    v = replace(v, memory=memory)
+    row = first_fit(v)
+    orders = row.do(v)
+    changes = dict(orders.memory)
+    if row.to is not row.state:
+        changes.setdefault("since", v.now)
+    why = f"{row.why} ({orders.detail})" if orders.detail else row.why
+    last = v.leader.name if v.leader else memory.last_leader
+    memory = replace(memory, state=row.to, row=row.id, why=why, begun=True, last_leader=last, prepared=_prepared(v))
+    memory = replace(memory, **(_consumed(v, row) | changes))
+    after = replace(v, memory=memory)
+    actions = (*replies, *orders.actions)
+    if not any(isinstance(action, Exit) for action in orders.actions):
+        actions += publish.member_if_changed(after)
+        if not v.guard.alive and row.to in (State.STANDBY, State.PRIMARY):
+            actions += (EnsureGuard(),)
+    else:
+        actions = _last_words(after, actions)
+    plan = Plan(row.id, why, actions, memory, _hold_until(v, row), _wake_in(v, row))
+    check(v, plan)
+    return plan
+
+
+def first_fit(v: View) -> Row:
+    """The first row of this state whose conditions all hold."""
+    return next(row for row in ROWS[v.state] if all(condition(v) for condition in row.when))
+
+
+def _prepared(v: View) -> bool:
+    return v.memory.prepared or conditions.job_done("pre_promote")(v)
+
+
+def _consumed(v: View, row: Row) -> dict[str, Any]:
+    """A change of state uses up the end of a job: no later row acts on it again."""
+    used = row.to is not row.state and v.job is not None and v.job.done
+    return {"job_seen": v.job.started_at} if used and v.job else {}
+
+
+def _last_words(v: View, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Publish the stopped node before the action that ends the agent."""
+    exits = tuple(action for action in actions if isinstance(action, Exit))
+    others = tuple(action for action in actions if not isinstance(action, Exit))
+    return (*others, *publish.member_if_changed(v), *exits)
+
+
+def _hold_until(v: View, row: Row) -> Instant:
+    """Until when the keeper may renew by itself. A term that was not given up is kept alive only by those who lead."""
+    leading = row.to in WRITABLE or row.to is State.DEMOTING or row.state in WRITABLE or row.to is State.CANDIDATE
+    keep = row.hold and (v.lease.term is None or leading)
+    return later(v.now, v.timing.hold) if keep else v.now
+
+
+def _wake_in(v: View, row: Row) -> float:
+    """The longest sleep: the row's own, or until the next deadline that somebody must look at."""
+    longest = v.settings.loop_wait if row.wake_s is None else row.wake_s
+    if v.lease.term is not None:
+        longest = conditions.soon(v, v.lease.demote_at, longest)
+    beat = v.cluster.heartbeat
+    if beat is not None and v.leader is not None and v.leader.name != v.me.name:
+        longest = conditions.soon(v, standstill_at(beat, v.timing.drift), longest)
+    request = v.snapshot.failover if v.snapshot else None
+    if request is not None and request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
+        longest = min(longest, request.scheduled_epoch - v.wall)
+    if v.memory.pending:
+        longest = min(longest, 0.25)
+    return max(longest, 0.0)
+
+
+def check(v: View, plan: Plan) -> None:
+    """The laws of every plan, in production too."""
+    led = leads(v.lease, v.now)
+    assert plan.hold_until <= v.now + v.timing.hold, "a hold beyond its bound"
+    for action in plan.actions:
+        if isinstance(action, StartPrimary | Promote):
+            assert led, f"row {plan.row} orders {type(action).__name__} without a permit"
+            assert action.term == v.lease.term, f"row {plan.row} orders {type(action).__name__} for another term"
+            assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
+        if isinstance(action, Resign):
+            assert conditions.unwritable(v), f"row {plan.row} resigns while PostgreSQL may be writable"
+    if plan.memory.state in WRITABLE and v.state not in WRITABLE:
+        assert led, f"row {plan.row} enters {plan.memory.state.value} without a permit"
+
+
+def _armed_before(plan: Plan, action: Action) -> bool:
+    before = plan.actions[: plan.actions.index(action)]
+    return any(isinstance(one, ArmGuard) for one in before)

@@ -1,0 +1,469 @@
+"""The named builders of actions that rows of the table refer to; each reads one View and orders, never asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from haagent.core import conditions as c
+from haagent.core import election, publish
+from haagent.core.actions import (
+    AbandonInitialize,
+    Action,
+    ArmGuard,
+    AskPeers,
+    BeginInitialize,
+    Callback,
+    Campaign,
+    CancelJob,
+    Checkpoint,
+    ClearGuard,
+    Clone,
+    Compare,
+    Depose,
+    DisarmGuard,
+    EnsureGuard,
+    Exit,
+    FinishInitialize,
+    Initialize,
+    KillPostgres,
+    MoveAside,
+    PrePromote,
+    Promote,
+    PutConfig,
+    PutFailover,
+    Resign,
+    ResumeLease,
+    Rewind,
+    StartPrimary,
+    StartStandby,
+    StopPostgres,
+)
+from haagent.core.facts import Goal, Pending, View
+from haagent.core.intents import verdict
+from haagent.core.slots import slot_name
+from haagent.core.terms import Instant, SystemId, later
+
+RETRY_FIRST_S = 1.0
+RETRY_LONGEST_S = 30.0
+STAND_BACK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a builder orders: actions, changes of memory, and words for this very case."""
+
+    actions: tuple[Action, ...] = ()
+    memory: dict[str, Any] = field(default_factory=dict)
+    detail: str = ""
+
+
+Builder = Callable[[View], Orders]
+
+
+def nothing(v: View) -> Orders:
+    return Orders()
+
+
+def leave(v: View) -> Orders:
+    """End the agent."""
+    return Orders((Exit(0),))
+
+
+def leave_running(v: View) -> Orders:
+    """End the agent and leave PostgreSQL as it is: the cluster is paused."""
+    return Orders((DisarmGuard(), Exit(0, "the cluster is paused: PostgreSQL is left running")))
+
+
+def refuse_to_run(v: View) -> Orders:
+    known = v.snapshot.initialize if v.snapshot else None
+    text = (
+        f"the data directory has system identifier {v.postgres.data.system_id}, cluster {v.me.scope} has {known}: "
+        f"this is another cluster's data, or the scope is wrong; the directory is left as it is"
+    )
+    return Orders((Exit(1, text),), detail=text)
+
+
+def _backoff(v: View) -> dict[str, Any]:
+    delay = min(RETRY_LONGEST_S, RETRY_FIRST_S * 2.0**v.memory.attempts)
+    return {"attempts": v.memory.attempts + 1, "retry_at": later(v.now, delay)}
+
+
+def _job_error(v: View) -> str:
+    return (v.job.error or "") if v.job else ""
+
+
+# --- bootstrap and clone ---
+
+
+def claim_bootstrap(v: View) -> Orders:
+    return Orders((BeginInitialize(),))
+
+
+def run_initdb(v: View) -> Orders:
+    begun = next((o.result for o in v.outcomes if o.action == "BeginInitialize" and o.ok), None)
+    return Orders((EnsureGuard(), Initialize(publish.server_config(v, None))), {"initialize_begun": begun})
+
+
+def release_orphaned_bootstrap(v: View) -> Orders:
+    revision = v.snapshot.initialize_revision if v.snapshot else None
+    return Orders(() if revision is None else (AbandonInitialize(revision),), {"since": v.now})
+
+
+def publish_cluster(v: View) -> Orders:
+    system_id = v.job.result if v.job else None
+    actions: tuple[Action, ...] = (
+        FinishInitialize(SystemId(str(system_id)), v.memory.initialize_begun),
+        PutConfig(v.settings.bootstrap_document, None),
+        Campaign(),
+    )
+    if v.snapshot is not None and v.snapshot.config is not None:
+        actions = (actions[0], actions[2])
+    return Orders(actions, {"attempts": 0})
+
+
+def give_bootstrap_up(v: View) -> Orders:
+    begun = v.memory.initialize_begun
+    release: tuple[Action, ...] = () if begun is None else (AbandonInitialize(begun),)
+    changes = {**_backoff(v), "initialize_begun": None}
+    return Orders((*release, MoveAside("bootstrap failed")), changes, _job_error(v))
+
+
+def undo_bootstrap(v: View) -> Orders:
+    """A bootstrap of this node was interrupted by the end of its agent."""
+    revision = v.snapshot.initialize_revision if v.snapshot and v.snapshot.initialize == "" else None
+    release: tuple[Action, ...] = () if revision is None else (AbandonInitialize(revision),)
+    return Orders((*release, MoveAside("bootstrap interrupted")))
+
+
+def move_unfinished_aside(v: View) -> Orders:
+    return Orders((MoveAside(f"{v.postgres.data.marker or 'clone'} interrupted"),))
+
+
+def clone(v: View) -> Orders:
+    source = publish.clone_source(v)
+    wanted = v.memory.clone_source
+    named = v.snapshot.member(wanted) if v.snapshot and wanted else None
+    if named is not None:
+        source = c.as_upstream(named.name, named.conn_url)
+    if source is None:
+        return Orders()
+    slot = slot_name(v.me.name) if v.settings.use_slots and not v.me.tags.nostream else None
+    return Orders((Clone(source, slot),), detail=f"from {source.name} at {source.host}:{source.port}")
+
+
+def clone_failed(v: View) -> Orders:
+    return Orders((MoveAside("clone failed"),), {**_backoff(v), "clone_source": None}, _job_error(v))
+
+
+def start_clone(v: View) -> Orders:
+    orders = start_standby(v)
+    return replace(orders, memory={**orders.memory, "clone_source": None, "attempts": 0, "divergence": None})
+
+
+def end_job(v: View) -> Orders:
+    return Orders((CancelJob(),))
+
+
+# --- starting and following ---
+
+
+def start_standby(v: View) -> Orders:
+    source = c.upstream(v)
+    where = f"streaming from {source.name} at {source.host}:{source.port}" if source else "read-only, without upstream"
+    clear: tuple[Action, ...] = (ClearGuard(),) if v.guard.fired else ()
+    return Orders((*clear, StartStandby(publish.server_config(v, source))), {"goal": Goal.NONE}, detail=where)
+
+
+def start_failed(v: View) -> Orders:
+    return Orders((), {**_backoff(v), "start_failures": v.memory.start_failures + 1})
+
+
+def settle(v: View) -> Orders:
+    """PostgreSQL answers as a standby: failures are forgotten."""
+    callback = _role_callback(v, "replica")
+    changes = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "told_role": "replica", "prepared": False}
+    return Orders((*callback, *publish.followed(v)), changes)
+
+
+def follow(v: View) -> Orders:
+    return Orders(publish.followed(v), {"told_role": v.memory.told_role or "replica"})
+
+
+def compare(v: View) -> Orders:
+    source = c.upstream(v)
+    return Orders(() if source is None else (Compare(source),))
+
+
+def note_verdict(v: View) -> Orders:
+    found = v.job.result if v.job else None
+    return Orders((), {"divergence": found, "attempts": 0} | _used(v), detail=getattr(found, "reason", ""))
+
+
+def compare_failed(v: View) -> Orders:
+    return Orders((), _backoff(v) | _used(v), _job_error(v))
+
+
+def _used(v: View) -> dict[str, Any]:
+    return {"job_seen": v.job.started_at if v.job else None}
+
+
+def rewind(v: View) -> Orders:
+    source, found = c.upstream(v), v.memory.divergence
+    if source is None:
+        return Orders()
+    lost = ""
+    if found is not None and found.fork_lsn is not None:
+        commits = "an unknown number of" if found.lost_commits is None else str(found.lost_commits)
+        lost = f"{found.lost_bytes} bytes and {commits} commits beyond {found.fork_lsn} are given up"
+    return Orders((Rewind(source),), detail=lost)
+
+
+def rewind_failed(v: View) -> Orders:
+    return Orders((), _backoff(v), _job_error(v))
+
+
+def discard_diverged(v: View) -> Orders:
+    return Orders((MoveAside("diverged"),), {"divergence": None, "attempts": 0})
+
+
+def discard_failed_rewind(v: View) -> Orders:
+    return Orders((MoveAside("rewind failed"),), {"divergence": None, "attempts": 0}, _job_error(v))
+
+
+def need_operator(v: View) -> Orders:
+    name = f"{v.me.scope} {v.me.name}"
+    detail = f"{_job_error(v)} this copy is kept; to clone it anew: haagent-ctl reinit {name}".strip()
+    return Orders((), {}, detail)
+
+
+def reinit_aside(v: View) -> Orders:
+    return Orders((MoveAside("reinitialize"),), _taken_up(v, "reinitialize") | {"goal": Goal.NONE, "divergence": None})
+
+
+# --- the leader key ---
+
+
+def others(v: View) -> AskPeers:
+    members = v.snapshot.members if v.snapshot else ()
+    return AskPeers(tuple(m for m in members if m.name != v.me.name and m.api_url))
+
+
+def ask_peers(v: View) -> Orders:
+    return Orders((others(v),))
+
+
+def campaign(v: View) -> Orders:
+    orders: tuple[Action, ...] = (EnsureGuard(),)
+    why = "the leader key is free"
+    if v.leader is not None and v.cluster.heartbeat is not None:
+        stood = v.now - v.cluster.heartbeat.seen_at
+        why = f"the leader key of {v.leader.name} has not moved for {stood:.1f} s"
+        orders += (Depose(v.leader.revision),)
+    return Orders((*orders, Campaign()), detail=why)
+
+
+def depose_own_past(v: View) -> Orders:
+    return Orders(() if v.leader is None else (Depose(v.leader.revision),))
+
+
+def resume(v: View) -> Orders:
+    if v.leader is None:
+        return Orders()
+    return Orders((EnsureGuard(), ResumeLease(v.leader.term, v.leader.lease_id)))
+
+
+def why_waiting(v: View) -> Orders:
+    return Orders(publish.followed(v), detail=c.why_not_me(v) or "")
+
+
+def stand_back(v: View) -> Orders:
+    ahead = election.better(c.own_contender(v), v.peers, v.settings, c.optime(v)) if v.peers else None
+    return Orders((), detail=f"{ahead.name} is at {ahead.lsn} on timeline {ahead.timeline}" if ahead else "")
+
+
+def await_primary(v: View) -> Orders:
+    other = election.running_primary(v.peers, v.me.name) if v.peers else None
+    return Orders((others(v),), detail=other.name if other else "")
+
+
+# --- promotion and leading ---
+
+
+def pre_promote(v: View) -> Orders:
+    return Orders((PrePromote(v.settings.pre_promote or ""),))
+
+
+def _arm(v: View) -> tuple[Action, ...]:
+    term = v.lease.term
+    return () if term is None else (EnsureGuard(), ArmGuard(term))
+
+
+def promote(v: View) -> Orders:
+    term = v.lease.term
+    if term is None:
+        return Orders()
+    return Orders((*_arm(v), Promote(term)), {"promoted_at": v.now, "checkpointed": False, "divergence": None})
+
+
+def promote_again(v: View) -> Orders:
+    term = v.lease.term
+    return Orders(() if term is None else (Promote(term),), {"promoted_at": v.now})
+
+
+def start_primary(v: View) -> Orders:
+    term = v.lease.term
+    if term is None:
+        return Orders()
+    recent = tuple(at for at in v.memory.starts if v.now - at <= c.BREAKER_WINDOW_S)
+    changes = {"starts": (*recent, v.now), "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
+    return Orders((*_arm(v), StartPrimary(term, publish.server_config(v, None))), changes)
+
+
+def adopt(v: View) -> Orders:
+    """A running primary came under this node's lease."""
+    return Orders((*_arm(v), *publish.configured(v, None)), {"told_role": "primary", "divergence": None})
+
+
+def begin_to_lead(v: View) -> Orders:
+    checkpoint: tuple[Action, ...] = () if v.memory.checkpointed else (Checkpoint(),)
+    changes = {
+        "attempts": 0,
+        "start_failures": 0,
+        "goal": Goal.NONE,
+        "told_role": "primary",
+        "switch_started_at": None,
+        "prepared": False,
+    }
+    return Orders((*_role_callback(v, "primary"), *publish.request_done(v), *publish.led(v), *checkpoint), changes)
+
+
+def lead(v: View) -> Orders:
+    changes: dict[str, Any] = {}
+    if not v.memory.checkpointed and c.job_done("checkpoint")(v):
+        changes = {"checkpointed": True} | _used(v)
+    orders = publish.led(v) + publish.request_done(v)
+    if v.settings.pause and v.guard.armed:
+        orders += (DisarmGuard(),)
+    if not v.memory.checkpointed and not changes and not c.busy(v):
+        orders += (Checkpoint(),)
+    return Orders(orders, changes)
+
+
+def rearm(v: View) -> Orders:
+    return Orders((*_arm(v), *publish.led(v)))
+
+
+def refuse_switch(v: View) -> Orders:
+    request = v.snapshot.failover if v.snapshot else None
+    why = verdict(v)[1]
+    done: tuple[Action, ...] = () if request is None else (PutFailover(None, None, None, request.revision),)
+    return Orders((*done, *publish.led(v)), {"refusal": why, "switch_started_at": None}, why)
+
+
+def prepare_switch(v: View) -> Orders:
+    return Orders((Checkpoint(),), {"switch_started_at": v.now, "refusal": ""}, verdict(v)[1])
+
+
+def _role_callback(v: View, role: str) -> tuple[Action, ...]:
+    if v.memory.goal is Goal.RESTART and v.memory.told_role == role:
+        return (Callback("on_restart", role),)
+    if v.memory.told_role == role:
+        return ()
+    event = "on_start" if not v.memory.told_role else "on_role_change"
+    return (Callback(event, role),)
+
+
+# --- stopping ---
+
+
+def _taken_up(v: View, kind: str) -> dict[str, Any]:
+    pending: tuple[Pending, ...] = tuple(
+        replace(p, phase="under way") if p.intent.kind == kind else p for p in v.memory.pending
+    )
+    return {"pending": pending}
+
+
+def stopper(goal: Goal, mode: str = "fast", kind: str = "") -> Builder:
+    """A builder that stops PostgreSQL for the sake of what comes after."""
+
+    def stop(v: View) -> Orders:
+        changes: dict[str, Any] = {"goal": goal, "stop_asked_at": v.now, "stop_mode": mode}
+        if kind:
+            changes |= _taken_up(v, kind)
+        if kind == "restart":
+            changes["scheduled_restart"] = None
+        role = "primary" if v.postgres.writable else "replica"
+        tell: tuple[Action, ...] = (Callback("on_stop", role),) if goal is not Goal.RESTART else ()
+        return Orders((StopPostgres(mode), *tell), changes, _deadline(v))
+
+    stop.__name__ = f"stop {mode} for {goal.value}"
+    return stop
+
+
+def _deadline(v: View) -> str:
+    if v.lease.term is None or v.lease.permit_until is None:
+        return ""
+    return f"{v.lease.permit_until - v.now:.1f} s of its permit are left"
+
+
+def stop_immediately(v: View) -> Orders:
+    return Orders((StopPostgres("immediate"),), {"stop_mode": "immediate"}, _deadline(v))
+
+
+def kill(v: View) -> Orders:
+    return Orders((KillPostgres(),), {"stop_mode": "kill"}, _deadline(v))
+
+
+def resign(v: View) -> Orders:
+    """PostgreSQL is down: the leader key may go to another node."""
+    changes: dict[str, Any] = {"stop_asked_at": None, "switch_started_at": None}
+    if v.memory.goal is Goal.HANDOVER:
+        changes["stand_back_until"] = later(v.now, STAND_BACK_S)
+    return Orders((DisarmGuard(), *_give(v)), changes)
+
+
+def hand_over(v: View) -> Orders:
+    """PostgreSQL is down and this node gives leadership up."""
+    orders = resign(v)
+    changes = {**orders.memory, "goal": Goal.HANDOVER, "stand_back_until": later(v.now, STAND_BACK_S)}
+    return replace(orders, memory=changes, actions=(*orders.actions, *_demoted(v)))
+
+
+def _demoted(v: View) -> tuple[Action, ...]:
+    return (Callback("on_role_change", "demoted"),) if v.memory.told_role == "primary" else ()
+
+
+def stopped(v: View) -> Orders:
+    return Orders((DisarmGuard(),), {"stop_asked_at": None})
+
+
+def veto(v: View) -> Orders:
+    orders = resign(v)
+    return replace(
+        orders, memory={**orders.memory, "stand_back_until": later(v.now, STAND_BACK_S)}, detail=_job_error(v)
+    )
+
+
+def resign_and_leave(v: View) -> Orders:
+    return Orders((*_give(v), Exit(0)))
+
+
+def until(v: View, at: Instant | None) -> float | None:
+    """Seconds until an instant, for a row's sleep."""
+    return None if at is None else max(0.0, at - v.now)
+
+
+def kill_orphans(v: View) -> Orders:
+    return Orders((KillPostgres(),), detail=f"{v.postgres.orphans} processes")
+
+
+def give_key_up(v: View) -> Orders:
+    """PostgreSQL is not writable, and the leader key may still be in this node's name."""
+    return Orders((*_give(v), DisarmGuard()))
+
+
+def _give(v: View) -> tuple[Action, ...]:
+    """Resign, only if PostgreSQL was seen not writable."""
+    return () if v.lease.term is None or not c.unwritable(v) else (Resign(v.lease.term),)

@@ -1,0 +1,1252 @@
+"""THE TABLE: what a node does, by state and condition; within a state the first row that fits is taken.
+
+Laws: every state ends with a row without conditions; one row a tick; only rows to PROMOTING and PRIMARY lead to
+writable states, and they ask for a term whose permit runs; ``hold`` says whether the keeper may go on renewing.
+Numbers are stable: hundreds by state, with gaps; logs, metrics and the manual cite them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haagent.core import conditions as c
+from haagent.core import orders as o
+from haagent.core.conditions import Condition, data_is, job_done, job_failed, negated, refused, unfinished
+from haagent.core.facts import DataKind, Goal, View
+from haagent.core.intents import reason_to_restart, switch_is
+from haagent.core.orders import Builder, stopper
+from haagent.core.publish import clone_source
+from haagent.core.states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rule: in ``state``, when all of ``when`` hold, go to ``to`` and order what ``do`` builds."""
+
+    id: int
+    state: State
+    when: tuple[Condition, ...]
+    to: State
+    do: Builder
+    why: str
+    hold: bool = True
+    wake_s: float | None = None
+    """The longest sleep after this row; ``loop_wait`` when None."""
+
+
+def source_known(v: View) -> bool:
+    return clone_source(v) is not None
+
+
+def goal_is(goal: Goal) -> Condition:
+    def wanted(v: View) -> bool:
+        return v.memory.goal is goal
+
+    wanted.__name__ = f"goal {goal.value}"
+    return wanted
+
+
+def leader_ready(v: View) -> bool:
+    """The leader runs as a primary, so that histories can be compared with its own."""
+    return c.leader_member_facts(v) is not None
+
+
+def may_rewind(v: View) -> bool:
+    return v.settings.use_pg_rewind
+
+
+def may_discard_diverged(v: View) -> bool:
+    return v.settings.remove_data_directory_on_diverged_timelines
+
+
+def may_discard_after_rewind(v: View) -> bool:
+    return v.settings.remove_data_directory_on_rewind_failure or v.settings.remove_data_directory_on_diverged_timelines
+
+
+def tried_enough(v: View) -> bool:
+    return v.memory.attempts >= 3
+
+
+def hook_pending(v: View) -> bool:
+    return bool(v.settings.pre_promote) and not v.memory.prepared
+
+
+def just_begun(v: View) -> bool:
+    """The agent has not settled on what it found at its start."""
+    return not v.memory.begun
+
+
+def stop_overdue(v: View) -> bool:
+    """An orderly stop takes longer than the operator allows (``primary_stop_timeout``; 0 sets no limit)."""
+    limit, asked = v.settings.primary_stop_timeout, v.memory.stop_asked_at
+    return limit > 0 and asked is not None and v.now - asked >= limit
+
+
+def stop_very_overdue(v: View) -> bool:
+    """A minute after it was asked PostgreSQL is still there, although it shuts nothing off that others wait for."""
+    asked = v.memory.stop_asked_at
+    return asked is not None and v.now - asked >= 60 and v.memory.goal in (Goal.FOLLOW, Goal.REINIT)
+
+
+def killed_in_vain(v: View) -> bool:
+    """The immediate stop was asked a second ago, and processes are still there."""
+    asked = v.memory.stop_asked_at
+    return v.memory.stop_mode in ("immediate", "kill") and asked is not None and v.now - asked >= 1.0
+
+
+def promote_stuck(v: View) -> bool:
+    at = v.memory.promoted_at
+    return at is None or v.now - at >= 1.0
+
+
+def guardless(v: View) -> bool:
+    """In service without a guard; in a paused cluster none is needed."""
+    return not c.guard_ready(v) and not v.settings.pause
+
+
+S = State
+
+TABLE: tuple[Row, ...] = (
+    # --- vacant: there is no data ---
+    Row(101, S.VACANT, (c.stopping,), S.VACANT, o.leave, "the agent was asked to stop"),
+    Row(105, S.VACANT, (data_is(DataKind.VALID),), S.FENCED, o.nothing, "a data directory has appeared", wake_s=0.0),
+    Row(
+        108,
+        S.VACANT,
+        (data_is(DataKind.UNREADABLE),),
+        S.FAILED,
+        o.need_operator,
+        "the data directory holds files but no readable control file: it is left as it is",
+    ),
+    Row(110, S.VACANT, (c.silent,), S.VACANT, o.nothing, "there is no data, and the DCS does not answer"),
+    Row(
+        115,
+        S.VACANT,
+        (unfinished("initializing"),),
+        S.VACANT,
+        o.undo_bootstrap,
+        "a bootstrap was interrupted: its directory is moved aside",
+        wake_s=0.0,
+    ),
+    Row(
+        118,
+        S.VACANT,
+        (data_is(DataKind.UNFINISHED),),
+        S.VACANT,
+        o.move_unfinished_aside,
+        "an unfinished copy can't be started: it is moved aside",
+        wake_s=0.0,
+    ),
+    Row(120, S.VACANT, (c.waiting,), S.VACANT, o.nothing, "the last try failed: a pause before the next", wake_s=1.0),
+    Row(
+        130,
+        S.VACANT,
+        (source_known,),
+        S.CLONING,
+        o.clone,
+        "the cluster has a primary to clone from",
+    ),
+    Row(
+        140,
+        S.VACANT,
+        (c.uninitialized, c.leaderless, c.may_lead_here, negated(c.paused)),
+        S.INITIALIZING,
+        o.claim_bootstrap,
+        "the cluster does not exist yet: this node claims its bootstrap",
+        wake_s=0.0,
+    ),
+    Row(
+        150,
+        S.VACANT,
+        (c.initialize_orphaned, c.long_since),
+        S.VACANT,
+        o.release_orphaned_bootstrap,
+        "a bootstrap was claimed, and no member is at it: the claim is released",
+        wake_s=0.0,
+    ),
+    Row(
+        199,
+        S.VACANT,
+        (),
+        S.VACANT,
+        o.nothing,
+        "there is no data, and no running primary to clone from yet",
+        wake_s=1.0,
+    ),
+    # --- initializing: this node makes the cluster ---
+    Row(
+        205,
+        S.INITIALIZING,
+        (refused("BeginInitialize"),),
+        S.VACANT,
+        o.nothing,
+        "another node claimed the bootstrap first",
+        wake_s=0.2,
+    ),
+    Row(210, S.INITIALIZING, (c.stopping, c.busy), S.INITIALIZING, o.end_job, "the agent was asked to stop"),
+    Row(220, S.INITIALIZING, (c.busy,), S.INITIALIZING, o.nothing, "initdb and the bootstrap scripts are running"),
+    Row(
+        230,
+        S.INITIALIZING,
+        (job_done("initialize"), negated(c.silent)),
+        S.CANDIDATE,
+        o.publish_cluster,
+        "the new cluster is made: it is published, and this node campaigns",
+        wake_s=0.0,
+    ),
+    Row(
+        240,
+        S.INITIALIZING,
+        (job_failed("initialize"),),
+        S.VACANT,
+        o.give_bootstrap_up,
+        "the bootstrap failed: the claim is released, the directory moved aside",
+    ),
+    Row(
+        250,
+        S.INITIALIZING,
+        (job_done("initialize"),),
+        S.INITIALIZING,
+        o.nothing,
+        "the new cluster is made, but the DCS does not answer",
+    ),
+    Row(299, S.INITIALIZING, (), S.INITIALIZING, o.run_initdb, "this node makes the new cluster"),
+    # --- cloning ---
+    Row(310, S.CLONING, (c.stopping, c.busy), S.CLONING, o.end_job, "the agent was asked to stop", wake_s=0.2),
+    Row(320, S.CLONING, (c.busy,), S.CLONING, o.nothing, "a base backup is being taken", wake_s=1.0),
+    Row(330, S.CLONING, (c.stopping,), S.CLONING, o.leave, "the agent was asked to stop"),
+    Row(
+        340,
+        S.CLONING,
+        (job_done("clone"),),
+        S.STARTING,
+        o.start_clone,
+        "the base backup is complete",
+        wake_s=0.1,
+    ),
+    Row(
+        350,
+        S.CLONING,
+        (job_failed("clone"),),
+        S.VACANT,
+        o.clone_failed,
+        "the base backup failed: what there is of it is moved aside",
+    ),
+    Row(399, S.CLONING, (), S.VACANT, o.nothing, "no base backup is under way", wake_s=0.0),
+    # --- starting: as a standby ---
+    Row(
+        405,
+        S.STARTING,
+        (c.stopping, c.paused),
+        S.STARTING,
+        o.leave_running,
+        "the agent was asked to stop",
+    ),
+    Row(410, S.STARTING, (c.stopping, c.running), S.DEMOTING, stopper(Goal.SHUTDOWN), "the agent was asked to stop"),
+    Row(420, S.STARTING, (refused("StartStandby"),), S.FENCED, o.start_failed, "PostgreSQL could not be started"),
+    Row(
+        430,
+        S.STARTING,
+        (c.down,),
+        S.FENCED,
+        o.start_failed,
+        "PostgreSQL ended while it was starting; its log says why",
+    ),
+    Row(
+        440,
+        S.STARTING,
+        (c.answers, c.writable),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "PostgreSQL came up writable although it was started as a standby",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(450, S.STARTING, (c.answers,), S.STANDBY, o.settle, "PostgreSQL answers as a standby", wake_s=0.0),
+    Row(
+        460,
+        S.STARTING,
+        (c.reinit_asked,),
+        S.DEMOTING,
+        stopper(Goal.REINIT, "fast", "reinitialize"),
+        "an operator asked for a new copy",
+    ),
+    Row(499, S.STARTING, (), S.STARTING, o.follow, "PostgreSQL is starting as a standby", wake_s=0.1),
+    # --- standby ---
+    Row(505, S.STANDBY, (c.stopping, c.paused), S.STANDBY, o.leave_running, "the agent was asked to stop"),
+    Row(
+        510,
+        S.STANDBY,
+        (c.stopping, c.running),
+        S.DEMOTING,
+        stopper(Goal.SHUTDOWN),
+        "the agent was asked to stop",
+        wake_s=0.05,
+    ),
+    Row(515, S.STANDBY, (c.down, c.paused), S.FENCED, o.nothing, "PostgreSQL has ended while the cluster is paused"),
+    Row(520, S.STANDBY, (c.down,), S.FENCED, o.nothing, "PostgreSQL has ended", wake_s=0.0),
+    Row(
+        525,
+        S.STANDBY,
+        (c.writable, negated(c.paused)),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "PostgreSQL was promoted without the leader key: it is stopped",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(530, S.STANDBY, (c.writable,), S.STANDBY, o.nothing, "PostgreSQL was promoted by hand in a paused cluster"),
+    Row(
+        535,
+        S.STANDBY,
+        (c.foreign_system,),
+        S.STANDBY,
+        o.refuse_to_run,
+        "the data belongs to another cluster",
+    ),
+    Row(
+        540,
+        S.STANDBY,
+        (c.reinit_asked,),
+        S.DEMOTING,
+        stopper(Goal.REINIT, "fast", "reinitialize"),
+        "an operator asked for a new copy",
+        wake_s=0.05,
+    ),
+    Row(
+        545,
+        S.STANDBY,
+        (reason_to_restart,),
+        S.DEMOTING,
+        stopper(Goal.RESTART, "fast", "restart"),
+        "an operator asked for a restart",
+        wake_s=0.05,
+    ),
+    Row(550, S.STANDBY, (c.silent,), S.STANDBY, o.nothing, "the DCS does not answer: this standby goes on as it is"),
+    Row(
+        552,
+        S.STANDBY,
+        (c.holds_term, c.unwritable),
+        S.STANDBY,
+        o.give_key_up,
+        "a standby gives up the leader key that it still holds",
+        hold=False,
+        wake_s=0.2,
+    ),
+    Row(
+        555,
+        S.STANDBY,
+        (c.led_by_my_past,),
+        S.STANDBY,
+        o.depose_own_past,
+        "the leader key of this node's own past is given up",
+        wake_s=0.0,
+    ),
+    Row(
+        560,
+        S.STANDBY,
+        (c.vacancy, c.eligible, c.answers),
+        S.CANDIDATE,
+        o.ask_peers,
+        "the leader key is free: the peers are asked",
+        wake_s=0.0,
+    ),
+    Row(
+        565,
+        S.STANDBY,
+        (c.vacancy,),
+        S.STANDBY,
+        o.why_waiting,
+        "the leader key is free, but this node may not lead",
+        wake_s=0.2,
+    ),
+    Row(
+        570,
+        S.STANDBY,
+        (job_done("compare"), negated(c.verdict_known)),
+        S.STANDBY,
+        o.note_verdict,
+        "the histories were compared",
+        wake_s=0.0,
+    ),
+    Row(572, S.STANDBY, (job_failed("compare"),), S.STANDBY, o.compare_failed, "the histories could not be compared"),
+    Row(
+        575,
+        S.STANDBY,
+        (c.diverged, negated(c.paused)),
+        S.DEMOTING,
+        stopper(Goal.FOLLOW),
+        "this standby's history has parted from the leader's",
+        wake_s=0.05,
+    ),
+    Row(
+        580,
+        S.STANDBY,
+        (c.history_suspect, negated(c.busy), negated(c.waiting)),
+        S.STANDBY,
+        o.compare,
+        "this standby does not stream: its history is compared with the leader's",
+    ),
+    Row(599, S.STANDBY, (), S.STANDBY, o.follow, "it follows the leader"),
+    # --- candidate ---
+    Row(605, S.CANDIDATE, (c.holds_term, c.stopping, c.down), S.FENCED, o.resign, "the agent was asked to stop"),
+    Row(
+        606,
+        S.CANDIDATE,
+        (c.holds_term, c.lease_lost),
+        S.FENCED,
+        o.resign,
+        "the leader key was won and lost again",
+        hold=False,
+        wake_s=0.0,
+    ),
+    Row(
+        610,
+        S.CANDIDATE,
+        (c.leads, c.writable),
+        S.PRIMARY,
+        o.adopt,
+        "the running primary came under this node's lease without a restart",
+        wake_s=0.0,
+    ),
+    Row(
+        615,
+        S.CANDIDATE,
+        (c.leads, c.in_recovery, job_failed("pre_promote")),
+        S.STANDBY,
+        o.veto,
+        "pre_promote forbade the promotion",
+    ),
+    Row(
+        618,
+        S.CANDIDATE,
+        (c.leads, c.in_recovery, job_done("pre_promote")),
+        S.PROMOTING,
+        o.promote,
+        "the leader key was won, and pre_promote agrees",
+        wake_s=0.02,
+    ),
+    Row(
+        620,
+        S.CANDIDATE,
+        (c.leads, c.in_recovery, hook_pending, negated(c.busy)),
+        S.CANDIDATE,
+        o.pre_promote,
+        "the leader key was won: pre_promote is asked",
+        wake_s=0.1,
+    ),
+    Row(
+        621,
+        S.CANDIDATE,
+        (c.leads, c.in_recovery, hook_pending),
+        S.CANDIDATE,
+        o.nothing,
+        "pre_promote is running",
+        wake_s=0.2,
+    ),
+    Row(
+        625,
+        S.CANDIDATE,
+        (c.leads, c.in_recovery),
+        S.PROMOTING,
+        o.promote,
+        "the leader key was won",
+        wake_s=0.02,
+    ),
+    Row(
+        630,
+        S.CANDIDATE,
+        (c.leads, c.gone),
+        S.PROMOTING,
+        o.start_primary,
+        "the leader key was won by the node that made the cluster",
+        wake_s=0.05,
+    ),
+    Row(
+        640,
+        S.CANDIDATE,
+        (c.silent, c.writable, negated(c.paused)),
+        S.DEMOTING,
+        stopper(Goal.LEASE),
+        "a running primary without a lease is stopped: the DCS does not answer",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(
+        645,
+        S.CANDIDATE,
+        (c.writable, negated(c.vacancy), negated(c.paused)),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "a running primary without a lease is stopped: another node leads",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(650, S.CANDIDATE, (c.down,), S.FENCED, o.nothing, "PostgreSQL has ended", wake_s=0.0),
+    Row(655, S.CANDIDATE, (c.stopping,), S.STANDBY, o.nothing, "the agent was asked to stop", wake_s=0.0),
+    Row(
+        660,
+        S.CANDIDATE,
+        (negated(c.vacancy),),
+        S.STANDBY,
+        o.follow,
+        "another node took the leader key",
+        wake_s=0.0,
+    ),
+    Row(665, S.CANDIDATE, (negated(c.eligible), c.in_recovery), S.STANDBY, o.why_waiting, "this node may not lead"),
+    Row(
+        670,
+        S.CANDIDATE,
+        (negated(c.poll_fresh),),
+        S.CANDIDATE,
+        o.ask_peers,
+        "the peers are asked",
+        wake_s=0.0,
+    ),
+    Row(
+        675,
+        S.CANDIDATE,
+        (c.primary_about, c.in_recovery),
+        S.CANDIDATE,
+        o.await_primary,
+        "a peer still answers as a primary: its end is awaited",
+        wake_s=c.STAND_BACK_S,
+    ),
+    Row(
+        678,
+        S.CANDIDATE,
+        (c.outranked, c.writable),
+        S.DEMOTING,
+        stopper(Goal.LEASE),
+        "a running primary without a lease is stopped: a peer's history is later",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(
+        680,
+        S.CANDIDATE,
+        (c.outranked,),
+        S.CANDIDATE,
+        o.stand_back,
+        "a peer is better placed: it is given the time to take the key",
+        wake_s=c.STAND_BACK_S,
+    ),
+    Row(
+        690,
+        S.CANDIDATE,
+        (refused("Campaign"),),
+        S.STANDBY,
+        o.follow,
+        "the campaign was lost",
+        wake_s=0.05,
+    ),
+    Row(699, S.CANDIDATE, (), S.CANDIDATE, o.campaign, "this node is the best that may lead: it campaigns", wake_s=0.0),
+    # --- promoting: the key is held, PostgreSQL is to be writable soon ---
+    Row(
+        705,
+        S.PROMOTING,
+        (c.lease_lost, c.gone),
+        S.FENCED,
+        o.resign,
+        "the lease was lost, and PostgreSQL is down",
+        hold=False,
+        wake_s=0.0,
+    ),
+    Row(
+        710,
+        S.PROMOTING,
+        (c.lease_lost,),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "the lease was lost during the promotion",
+        hold=False,
+        wake_s=0.02,
+    ),
+    Row(
+        715,
+        S.PROMOTING,
+        (c.demote_due,),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "the lease could not be renewed in time",
+        hold=False,
+        wake_s=0.02,
+    ),
+    Row(
+        720,
+        S.PROMOTING,
+        (c.guard_fired, c.gone),
+        S.FENCED,
+        o.hand_over,
+        "the guard has fenced this node",
+        wake_s=0.0,
+    ),
+    Row(
+        725,
+        S.PROMOTING,
+        (c.stopping, c.running),
+        S.DEMOTING,
+        stopper(Goal.SHUTDOWN),
+        "the agent was asked to stop",
+        wake_s=0.05,
+    ),
+    Row(
+        728,
+        S.PROMOTING,
+        (c.gone, c.breaker_tripped),
+        S.FENCED,
+        o.hand_over,
+        "PostgreSQL has crashed too often: leadership is given up",
+        wake_s=0.0,
+    ),
+    Row(
+        730,
+        S.PROMOTING,
+        (c.gone, c.handover_wanted),
+        S.FENCED,
+        o.hand_over,
+        "PostgreSQL ended during its start, and primary_start_timeout is 0: leadership is given up",
+        wake_s=0.0,
+    ),
+    Row(
+        735,
+        S.PROMOTING,
+        (c.gone,),
+        S.PROMOTING,
+        o.start_primary,
+        "PostgreSQL ended during its start: it is started again",
+        wake_s=0.05,
+    ),
+    Row(
+        740,
+        S.PROMOTING,
+        (c.down,),
+        S.PROMOTING,
+        o.kill_orphans,
+        "processes of the ended PostgreSQL linger",
+        wake_s=0.05,
+    ),
+    Row(
+        745,
+        S.PROMOTING,
+        (c.answers, c.writable),
+        S.PRIMARY,
+        o.begin_to_lead,
+        "PostgreSQL accepts writes",
+        wake_s=0.0,
+    ),
+    Row(
+        750,
+        S.PROMOTING,
+        (c.start_overdue,),
+        S.DEMOTING,
+        stopper(Goal.HANDOVER, "immediate"),
+        "PostgreSQL did not become writable within primary_start_timeout",
+        wake_s=0.05,
+    ),
+    Row(
+        755,
+        S.PROMOTING,
+        (c.answers, c.in_recovery, promote_stuck),
+        S.PROMOTING,
+        o.promote_again,
+        "PostgreSQL is still in recovery: the promotion is asked again",
+        wake_s=0.1,
+    ),
+    Row(799, S.PROMOTING, (), S.PROMOTING, o.nothing, "PostgreSQL is on its way to being writable", wake_s=0.03),
+    # --- primary ---
+    Row(
+        805,
+        S.PRIMARY,
+        (c.stopping, c.paused),
+        S.PRIMARY,
+        o.leave_running,
+        "the agent was asked to stop",
+    ),
+    Row(
+        810,
+        S.PRIMARY,
+        (c.gone, c.lease_lost),
+        S.FENCED,
+        o.resign,
+        "the lease was lost, and PostgreSQL is down",
+        hold=False,
+        wake_s=0.0,
+    ),
+    Row(
+        813,
+        S.PRIMARY,
+        (c.paused, c.lease_lost, c.leaderless),
+        S.CANDIDATE,
+        o.nothing,
+        "the lease was lost in a paused cluster: the key is asked for again",
+        wake_s=0.0,
+    ),
+    Row(
+        815,
+        S.PRIMARY,
+        (c.lease_lost,),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "the lease was lost",
+        hold=False,
+        wake_s=0.02,
+    ),
+    Row(
+        820,
+        S.PRIMARY,
+        (c.demote_due,),
+        S.DEMOTING,
+        stopper(Goal.LEASE),
+        "the lease could not be renewed in time",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(
+        822,
+        S.PRIMARY,
+        (c.deposed,),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "the leader key is not this node's any more",
+        hold=False,
+        wake_s=0.02,
+    ),
+    Row(
+        825,
+        S.PRIMARY,
+        (c.gone, c.guard_fired),
+        S.FENCED,
+        o.hand_over,
+        "the guard has fenced this node",
+        wake_s=0.0,
+    ),
+    Row(
+        828,
+        S.PRIMARY,
+        (c.stopping, c.gone),
+        S.FENCED,
+        o.resign,
+        "the agent was asked to stop",
+        wake_s=0.0,
+    ),
+    Row(
+        829,
+        S.PRIMARY,
+        (c.stopping,),
+        S.DEMOTING,
+        stopper(Goal.SHUTDOWN),
+        "the agent was asked to stop",
+        wake_s=0.05,
+    ),
+    Row(
+        830,
+        S.PRIMARY,
+        (c.gone, negated(data_is(DataKind.VALID))),
+        S.FENCED,
+        o.hand_over,
+        "PostgreSQL is down and its data can't be read: leadership is given up",
+        wake_s=0.0,
+    ),
+    Row(831, S.PRIMARY, (c.down, c.paused), S.PRIMARY, o.nothing, "PostgreSQL is down while the cluster is paused"),
+    Row(
+        832,
+        S.PRIMARY,
+        (c.gone, c.handover_wanted),
+        S.FENCED,
+        o.hand_over,
+        "PostgreSQL has crashed, and primary_start_timeout is 0: leadership is given up",
+        wake_s=0.0,
+    ),
+    Row(
+        834,
+        S.PRIMARY,
+        (c.gone, c.breaker_tripped),
+        S.FENCED,
+        o.hand_over,
+        "PostgreSQL has crashed too often: leadership is given up",
+        wake_s=0.0,
+    ),
+    Row(
+        836,
+        S.PRIMARY,
+        (c.gone,),
+        S.PROMOTING,
+        o.start_primary,
+        "PostgreSQL has crashed: it is started again in place",
+        wake_s=0.05,
+    ),
+    Row(838, S.PRIMARY, (c.down,), S.PRIMARY, o.kill_orphans, "processes of the ended PostgreSQL linger", wake_s=0.05),
+    Row(
+        840,
+        S.PRIMARY,
+        (c.hung, negated(c.paused)),
+        S.DEMOTING,
+        stopper(Goal.HANDOVER, "immediate"),
+        "PostgreSQL has not answered for a whole ttl: leadership is given up",
+        wake_s=0.05,
+    ),
+    Row(
+        845,
+        S.PRIMARY,
+        (c.answers, c.in_recovery, negated(c.paused)),
+        S.PROMOTING,
+        o.promote,
+        "PostgreSQL was restarted as a standby by other hands: it is promoted again",
+        wake_s=0.02,
+    ),
+    Row(
+        850,
+        S.PRIMARY,
+        (guardless,),
+        S.PRIMARY,
+        o.rearm,
+        "the guard does not answer: it is started again and given the permit",
+        wake_s=0.5,
+    ),
+    Row(
+        860,
+        S.PRIMARY,
+        (reason_to_restart,),
+        S.DEMOTING,
+        stopper(Goal.RESTART, "fast", "restart"),
+        "an operator asked for a restart",
+        wake_s=0.05,
+    ),
+    Row(865, S.PRIMARY, (switch_is("ask"),), S.PRIMARY, o.ask_peers, "a change of leader was asked for", wake_s=0.0),
+    Row(
+        870,
+        S.PRIMARY,
+        (switch_is("refuse"),),
+        S.PRIMARY,
+        o.refuse_switch,
+        "the change of leader is refused",
+        wake_s=0.0,
+    ),
+    Row(
+        875,
+        S.PRIMARY,
+        (switch_is("prepare"),),
+        S.PRIMARY,
+        o.prepare_switch,
+        "a change of leader: a checkpoint first, so that the stop is short",
+        wake_s=0.1,
+    ),
+    Row(876, S.PRIMARY, (switch_is("preparing"),), S.PRIMARY, o.lead, "the checkpoint is running", wake_s=0.2),
+    Row(
+        880,
+        S.PRIMARY,
+        (switch_is("go"),),
+        S.DEMOTING,
+        stopper(Goal.SWITCHOVER),
+        "a change of leader: PostgreSQL is stopped in good order",
+        wake_s=0.05,
+    ),
+    Row(899, S.PRIMARY, (), S.PRIMARY, o.lead, "it leads"),
+    # --- demoting: PostgreSQL is being stopped ---
+    Row(
+        905,
+        S.DEMOTING,
+        (c.gone, goal_is(Goal.RESTART), c.leads, negated(c.stopping)),
+        S.PROMOTING,
+        o.start_primary,
+        "PostgreSQL is stopped and starts again",
+        wake_s=0.05,
+    ),
+    Row(
+        910,
+        S.DEMOTING,
+        (c.gone, goal_is(Goal.REINIT), negated(c.holds_term)),
+        S.VACANT,
+        o.reinit_aside,
+        "PostgreSQL is stopped and its copy is moved aside",
+        wake_s=0.0,
+    ),
+    Row(
+        915,
+        S.DEMOTING,
+        (c.gone, c.holds_term),
+        S.FENCED,
+        o.resign,
+        "PostgreSQL is stopped: the leader key is given up",
+        hold=False,
+        wake_s=0.0,
+    ),
+    Row(920, S.DEMOTING, (c.gone,), S.FENCED, o.stopped, "PostgreSQL is stopped", wake_s=0.0),
+    Row(
+        925, S.DEMOTING, (c.down,), S.DEMOTING, o.kill_orphans, "processes of the ended PostgreSQL linger", wake_s=0.05
+    ),
+    Row(
+        930,
+        S.DEMOTING,
+        (killed_in_vain,),
+        S.DEMOTING,
+        o.kill,
+        "the immediate stop did not end PostgreSQL: every process is killed",
+        wake_s=0.2,
+    ),
+    Row(
+        935,
+        S.DEMOTING,
+        (c.holds_term, c.permit_near_end, c.stopping_fast),
+        S.DEMOTING,
+        o.stop_immediately,
+        "the permit ends soon: PostgreSQL is stopped at once",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(
+        940,
+        S.DEMOTING,
+        (stop_overdue, c.stopping_fast),
+        S.DEMOTING,
+        o.stop_immediately,
+        "the orderly stop takes longer than primary_stop_timeout",
+        wake_s=0.05,
+    ),
+    Row(
+        945,
+        S.DEMOTING,
+        (stop_very_overdue, c.stopping_fast),
+        S.DEMOTING,
+        o.stop_immediately,
+        "the orderly stop takes longer than a minute",
+        wake_s=0.05,
+    ),
+    Row(
+        990,
+        S.DEMOTING,
+        (goal_is(Goal.LEASE),),
+        S.DEMOTING,
+        o.nothing,
+        "PostgreSQL is being stopped because the lease ends",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(999, S.DEMOTING, (), S.DEMOTING, o.nothing, "PostgreSQL is being stopped in good order", wake_s=0.1),
+    # --- fenced: PostgreSQL is down, or was found running at the start ---
+    Row(1001, S.FENCED, (c.stopping, c.down), S.FENCED, o.resign_and_leave, "the agent was asked to stop"),
+    Row(
+        1003,
+        S.FENCED,
+        (c.foreign_system, negated(c.holds_term)),
+        S.FAILED,
+        o.refuse_to_run,
+        "the data belongs to another cluster",
+    ),
+    Row(
+        1005,
+        S.FENCED,
+        (c.holds_term, negated(c.leads), c.unwritable, negated(c.silent)),
+        S.FENCED,
+        o.give_key_up,
+        "the leader key of a lost lease is given up",
+        hold=False,
+        wake_s=0.2,
+    ),
+    Row(
+        1010,
+        S.FENCED,
+        (c.led_by_my_past, c.resumable),
+        S.FENCED,
+        o.resume,
+        "the leader key is this node's: its lease is gone on with",
+        wake_s=0.0,
+    ),
+    Row(
+        1012,
+        S.FENCED,
+        (c.leads, c.writable),
+        S.PRIMARY,
+        o.adopt,
+        "the running primary is found under its own lease, and goes on",
+        wake_s=0.0,
+    ),
+    Row(
+        1014,
+        S.FENCED,
+        (c.leads, c.answers, c.in_recovery),
+        S.PROMOTING,
+        o.promote,
+        "this node holds the leader key: PostgreSQL is promoted",
+        wake_s=0.02,
+    ),
+    Row(
+        1016,
+        S.FENCED,
+        (c.leads, c.gone, data_is(DataKind.VALID), negated(c.guard_fired), negated(c.handing_over)),
+        S.PROMOTING,
+        o.start_primary,
+        "this node holds the leader key: PostgreSQL is started in place",
+        wake_s=0.05,
+    ),
+    Row(
+        1018,
+        S.FENCED,
+        (c.holds_term, c.unwritable, negated(c.silent)),
+        S.FENCED,
+        o.give_key_up,
+        "the leader key is given up",
+        hold=False,
+        wake_s=0.2,
+    ),
+    Row(1020, S.FENCED, (c.answers, c.in_recovery), S.STANDBY, o.settle, "a running standby is adopted", wake_s=0.0),
+    Row(
+        1022,
+        S.FENCED,
+        (c.answers, c.writable, c.silent, c.guard_armed),
+        S.FENCED,
+        o.nothing,
+        "a primary is running, the DCS does not answer, and the guard still holds its permit",
+        wake_s=0.2,
+    ),
+    Row(
+        1024,
+        S.FENCED,
+        (c.answers, c.writable, c.paused),
+        S.CANDIDATE,
+        o.nothing,
+        "a running primary is found in a paused cluster",
+        wake_s=0.0,
+    ),
+    Row(
+        1026,
+        S.FENCED,
+        (c.answers, c.writable, negated(c.vacancy)),
+        S.DEMOTING,
+        stopper(Goal.LEASE, "immediate"),
+        "a running primary without the leader key is stopped",
+        hold=False,
+        wake_s=0.05,
+    ),
+    Row(
+        1028,
+        S.FENCED,
+        (c.answers, c.writable),
+        S.CANDIDATE,
+        o.ask_peers,
+        "a running primary is found, and nobody leads: the peers are asked",
+        wake_s=0.0,
+    ),
+    Row(1030, S.FENCED, (c.running,), S.FENCED, o.nothing, "PostgreSQL is running but does not answer yet", wake_s=0.2),
+    Row(
+        1032, S.FENCED, (c.down, negated(c.gone)), S.FENCED, o.kill_orphans, "orphaned processes are ended", wake_s=0.1
+    ),
+    Row(
+        1034,
+        S.FENCED,
+        (data_is(DataKind.ABSENT, DataKind.EMPTY),),
+        S.VACANT,
+        o.nothing,
+        "there is no data directory",
+        wake_s=0.0,
+    ),
+    Row(
+        1036,
+        S.FENCED,
+        (data_is(DataKind.UNREADABLE),),
+        S.FAILED,
+        o.need_operator,
+        "the data directory holds files but no readable control file",
+    ),
+    Row(1038, S.FENCED, (c.paused,), S.FENCED, o.nothing, "PostgreSQL is down, and the cluster is paused"),
+    Row(
+        1040,
+        S.FENCED,
+        (c.reinit_asked,),
+        S.VACANT,
+        o.reinit_aside,
+        "an operator asked for a new copy: this one is moved aside",
+        wake_s=0.0,
+    ),
+    Row(1042, S.FENCED, (c.waiting,), S.FENCED, o.nothing, "the last try failed: a pause before the next", wake_s=0.5),
+    Row(
+        1044,
+        S.FENCED,
+        (unfinished("rewinding"), c.led_by_other, leader_ready),
+        S.REWINDING,
+        o.rewind,
+        "an interrupted rewind is taken up again",
+        wake_s=0.5,
+    ),
+    Row(
+        1046,
+        S.FENCED,
+        (unfinished("rewinding"),),
+        S.FENCED,
+        o.nothing,
+        "a rewind was interrupted, and there is no primary to go on with it",
+        wake_s=1.0,
+    ),
+    Row(
+        1048, S.FENCED, (data_is(DataKind.UNFINISHED),), S.VACANT, o.nothing, "an unfinished copy is found", wake_s=0.0
+    ),
+    Row(
+        1050,
+        S.FENCED,
+        (c.silent,),
+        S.STARTING,
+        o.start_standby,
+        "the DCS does not answer: PostgreSQL is started read-only",
+        wake_s=0.1,
+    ),
+    Row(
+        1052,
+        S.FENCED,
+        (c.led_by_my_past,),
+        S.FENCED,
+        o.depose_own_past,
+        "the leader key of this node's own past is given up",
+        wake_s=0.0,
+    ),
+    Row(
+        1054,
+        S.FENCED,
+        (c.leaderless,),
+        S.STARTING,
+        o.start_standby,
+        "nobody leads: PostgreSQL is started read-only",
+        wake_s=0.1,
+    ),
+    Row(
+        1056,
+        S.FENCED,
+        (job_done("compare"), negated(c.verdict_known)),
+        S.FENCED,
+        o.note_verdict,
+        "the histories were compared",
+        wake_s=0.0,
+    ),
+    Row(
+        1058,
+        S.FENCED,
+        (c.diverged, may_rewind, negated(tried_enough)),
+        S.REWINDING,
+        o.rewind,
+        "this history has parted from the leader's: it is rewound",
+        wake_s=0.5,
+    ),
+    Row(
+        1060,
+        S.FENCED,
+        (c.diverged, may_discard_diverged),
+        S.VACANT,
+        o.discard_diverged,
+        "this history has parted from the leader's: the copy is moved aside",
+        wake_s=0.0,
+    ),
+    Row(
+        1062,
+        S.FENCED,
+        (c.diverged,),
+        S.FAILED,
+        o.need_operator,
+        "this history has parted from the leader's, and neither pg_rewind nor a new copy is allowed",
+    ),
+    Row(
+        1064,
+        S.FENCED,
+        (c.verdict_known,),
+        S.STARTING,
+        o.start_standby,
+        "this history is part of the leader's: PostgreSQL follows it",
+        wake_s=0.1,
+    ),
+    Row(
+        1066,
+        S.FENCED,
+        (c.was_standby, negated(goal_is(Goal.FOLLOW))),
+        S.STARTING,
+        o.start_standby,
+        "it was a standby and is started as one",
+        wake_s=0.1,
+    ),
+    Row(
+        1068,
+        S.FENCED,
+        (job_failed("compare"),),
+        S.FENCED,
+        o.compare_failed,
+        "the histories could not be compared",
+        wake_s=0.5,
+    ),
+    Row(1070, S.FENCED, (c.busy,), S.FENCED, o.nothing, "the histories are being compared", wake_s=0.5),
+    Row(
+        1072,
+        S.FENCED,
+        (leader_ready,),
+        S.FENCED,
+        o.compare,
+        "before it follows, its history is compared with the leader's",
+        wake_s=0.2,
+    ),
+    Row(1099, S.FENCED, (), S.FENCED, o.nothing, "the leader is not yet a running primary", wake_s=0.2),
+    # --- rewinding ---
+    Row(1105, S.REWINDING, (c.stopping, c.busy), S.REWINDING, o.end_job, "the agent was asked to stop", wake_s=0.2),
+    Row(1110, S.REWINDING, (c.busy,), S.REWINDING, o.nothing, "pg_rewind is running", wake_s=1.0),
+    Row(1115, S.REWINDING, (c.stopping,), S.REWINDING, o.leave, "the agent was asked to stop"),
+    Row(
+        1120,
+        S.REWINDING,
+        (job_done("rewind"),),
+        S.STARTING,
+        o.start_clone,
+        "the history was rewound",
+        wake_s=0.1,
+    ),
+    Row(
+        1130,
+        S.REWINDING,
+        (job_failed("rewind"), tried_enough, may_discard_after_rewind),
+        S.VACANT,
+        o.discard_failed_rewind,
+        "pg_rewind failed: the copy is moved aside",
+        wake_s=0.0,
+    ),
+    Row(
+        1135,
+        S.REWINDING,
+        (job_failed("rewind"), tried_enough),
+        S.FAILED,
+        o.need_operator,
+        "pg_rewind failed, and a new copy is not allowed",
+    ),
+    Row(1140, S.REWINDING, (job_failed("rewind"),), S.FENCED, o.rewind_failed, "pg_rewind failed: it is tried again"),
+    Row(1199, S.REWINDING, (), S.FENCED, o.nothing, "no rewind is under way", wake_s=0.0),
+    # --- failed: an operator is needed ---
+    Row(1205, S.FAILED, (c.stopping, c.down), S.FAILED, o.leave, "the agent was asked to stop"),
+    Row(
+        1210,
+        S.FAILED,
+        (c.stopping,),
+        S.DEMOTING,
+        stopper(Goal.SHUTDOWN),
+        "the agent was asked to stop",
+    ),
+    Row(1220, S.FAILED, (c.foreign_system,), S.FAILED, o.refuse_to_run, "the data belongs to another cluster"),
+    Row(
+        1230,
+        S.FAILED,
+        (c.reinit_asked, c.down),
+        S.VACANT,
+        o.reinit_aside,
+        "an operator asked for a new copy: this one is moved aside",
+        wake_s=0.0,
+    ),
+    Row(1240, S.FAILED, (c.answers, c.in_recovery), S.STANDBY, o.settle, "an operator started PostgreSQL", wake_s=0.0),
+    Row(
+        1250,
+        S.FAILED,
+        (data_is(DataKind.ABSENT, DataKind.EMPTY),),
+        S.VACANT,
+        o.nothing,
+        "an operator removed the data directory",
+        wake_s=0.0,
+    ),
+    Row(1299, S.FAILED, (), S.FAILED, o.nothing, "an operator is needed"),
+)
+
+
+def rows_of(state: State) -> tuple[Row, ...]:
+    """The rows of one state, in their order."""
+    return tuple(row for row in TABLE if row.state is state)
