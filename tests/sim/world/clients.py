@@ -1,0 +1,114 @@
+"""Clients: a proxy that routes by GET /primary as HAProxy does, those behind it, and rogues that go past it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+from haagent.core import answers
+from tests.sim.world.events import Routed
+from tests.sim.world.network import LostError
+from tests.sim.world.server import CommitFailedError
+from tests.sim.world.time import Process
+
+if TYPE_CHECKING:
+    from tests.sim.world.hosts import Host
+    from tests.sim.world.world import World
+
+CHECK_TIMEOUT_S = 1.0
+STATEMENT_TIMEOUT_S = 5.0
+PROXY = "proxy"
+CLIENT = "client"
+
+
+def answers_primary(host: Host) -> bool:
+    """Whether GET /primary of this node's agent would get 200 now."""
+    agent, process = host.agent, host.agent_process
+    if agent is None or process is None or not process.runs or not host.up:
+        return False
+    return answers.primary(agent.current(), {})
+
+
+class Proxy:
+    """HAProxy with ``option httpchk GET /primary``: one check a node, in turn, and who is up by the last of them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.up: dict[str, bool] = dict.fromkeys(world.hosts, False)
+        self.process = Process(world.loop, PROXY)
+        self.random = random.Random(f"{world.seed}/proxy")
+        self._last: tuple[str, ...] | None = None
+        for name in world.hosts:
+            self.process.spawn(self._check_for_ever(name), name)
+
+    async def _check_for_ever(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(self.random.uniform(0.5, 1.0))
+            self.up[name] = await self._check(name)
+            self.sample()
+
+    async def _check(self, name: str) -> bool:
+        world = self.world
+
+        async def serve() -> bool:
+            return answers_primary(world.hosts[name])
+
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                return await world.network.call(PROXY, name, lambda: world.agent_process_at(name), serve)
+        except (LostError, TimeoutError):
+            return False
+
+    def sample(self) -> None:
+        """Note who would answer 200 at this very instant, when that changed."""
+        nodes = tuple(name for name, host in self.world.hosts.items() if answers_primary(host))
+        if nodes != self._last:
+            self._last = nodes
+            self.world.log(Routed(self.world.now, "proxy", nodes))
+
+    def choose(self) -> str | None:
+        up = [name for name, is_up in self.up.items() if is_up]
+        return self.random.choice(up) if up else None
+
+
+class Clients:
+    """Writers: some through the proxy, some straight to a node of their own choice, whatever it is."""
+
+    def __init__(self, world: World, proxy: Proxy) -> None:
+        self.world = world
+        self.proxy = proxy
+        self.process = Process(world.loop, CLIENT)
+        self.random = random.Random(f"{world.seed}/clients")
+        self.heard = 0
+        self._numbers = count(1)
+        self.process.spawn(self._write_for_ever(proxy.choose, world.knobs.commit_every, direct=False))
+        for name in world.hosts:
+            self.process.spawn(self._write_for_ever(partial(str, name), world.knobs.rogue_every, direct=True))
+
+    async def _write_for_ever(self, choose: Callable[[], str | None], every: float, *, direct: bool) -> None:
+        while True:
+            await asyncio.sleep(self.random.expovariate(1 / every))
+            target = choose()
+            if target is None or self.world.hosts[target].server is None:
+                continue
+            await self._write(target, direct=direct)
+
+    async def _write(self, target: str, *, direct: bool) -> None:
+        world, number = self.world, next(self._numbers)
+
+        async def serve() -> bool:
+            server = world.server_at(target)
+            if server is None or not server.answers:
+                raise LostError("connection refused", sent=False)
+            return await server.commit(number, direct=direct)
+
+        try:
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+                await world.network.call(CLIENT, target, lambda: world.server_process_at(target), serve)
+        except (LostError, CommitFailedError, TimeoutError):
+            return
+        self.heard += 1

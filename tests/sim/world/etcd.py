@@ -1,0 +1,320 @@
+"""etcd in memory: revisions, leases, transactions and watches in virtual time, with the faults that etcd can have.
+
+``Etcd`` is the cluster: one history, whose methods are synchronous and carried out at once. ``Link`` is how one client
+fares with one member: latency, cuts, lost answers. ``FakeKv`` is a client over one or several links; it runs the
+production code's way of asking several endpoints. A simulated network gives its own ``Link``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from haagent.dcs.kv import (
+    Batch,
+    Compacted,
+    Compare,
+    Delete,
+    Grant,
+    KeyEvent,
+    KeyValue,
+    Put,
+    RangeReply,
+    Target,
+    TxnReply,
+    Write,
+)
+from haagent.dcs.race import Try, race
+from haagent.ports import Refused, Unreachable
+
+T = TypeVar("T")
+
+Message = Batch | Compacted
+"""What a watch hears; Compacted ends it."""
+
+MIN_TTL_S = 2
+"""The smallest lease of an etcd with its default election timeout."""
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+Later = Callable[[float, Callable[[], None]], Timer]
+"""Call a function after so many seconds of etcd's time."""
+
+
+def on_this_loop(seconds: float, call: Callable[[], None]) -> Timer:
+    """The running loop's own timers."""
+    return asyncio.get_running_loop().call_later(seconds, call)
+
+
+@dataclass(slots=True)
+class Lease:
+    granted: float
+    expires_at: float
+    timer: Timer | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Watcher:
+    prefix: str
+    deliver: Callable[[Message], None]
+
+
+class Etcd:
+    """The cluster's one history. ``now`` is its time in seconds, ``later`` its timers.
+
+    Switchable behaviour: ``lying_keepalive`` answers OK for leases that are gone; ``no_space`` turns puts away;
+    ``expiry_lag_s`` is how long after its deadline a lease is really revoked.
+    """
+
+    def __init__(self, now: Callable[[], float], later: Later = on_this_loop) -> None:
+        self._now = now
+        self._later = later
+        self.revision = 1
+        self.raft_term = 2
+        self.keys: dict[str, KeyValue] = {}
+        self.leases: dict[int, Lease] = {}
+        self.lying_keepalive = False
+        self.no_space = False
+        self.expiry_lag_s = 0.0
+        self.has_quorum = True
+        self.listeners: list[Callable[[KeyEvent, str], None]] = []
+        """Told of each change and its cause: ``txn``, ``expiry``, ``revoke`` or ``wipe``."""
+        self._history: list[KeyEvent] = []
+        self._compacted = 0
+        self._watchers: list[Watcher] = []
+        self._lease_count = 0
+
+    # --- what clients ask ---
+
+    def range(self, key: str, prefix: bool = False) -> RangeReply:
+        found = [kv for name, kv in sorted(self.keys.items()) if name == key or (prefix and name.startswith(key))]
+        return RangeReply(self.revision, self.raft_term, tuple(found))
+
+    def txn(self, when: Sequence[Compare], then: Sequence[Write], read_back: Sequence[str]) -> TxnReply:
+        if not all(self._holds(condition) for condition in when):
+            found = tuple(self.keys[name] for name in read_back if name in self.keys)
+            return TxnReply(False, self.revision, self.raft_term, found)
+        puts = [write for write in then if isinstance(write, Put)]
+        if puts and self.no_space:
+            raise Unreachable("etcdserver: mvcc: database space exceeded (alarm NOSPACE)")
+        for put in puts:
+            if put.lease and put.lease not in self.leases:
+                raise Refused(f"etcdserver: requested lease not found: {put.lease:x}")
+        self._apply(then, "txn")
+        return TxnReply(True, self.revision, self.raft_term)
+
+    def grant(self, ttl: int) -> Grant:
+        self._lease_count += 1
+        number = 0x7000 + self._lease_count
+        granted = max(ttl, MIN_TTL_S)
+        self.leases[number] = Lease(granted, 0.0)
+        self._refresh(number)
+        return Grant(number, granted)
+
+    def keepalive(self, lease: int) -> float:
+        if lease not in self.leases:
+            if self.lying_keepalive:
+                return 10.0
+            raise Refused(f"etcd says that lease {lease:x} is dead")
+        self._refresh(lease)
+        return self.leases[lease].granted
+
+    def granted_ttl(self, lease: int) -> float:
+        if lease not in self.leases:
+            raise Refused(f"etcd says that lease {lease:x} is dead")
+        return self.leases[lease].granted
+
+    def revoke(self, lease: int, cause: str = "revoke") -> None:
+        if lease not in self.leases:
+            raise Refused(f"etcd says that lease {lease:x} is dead")
+        ended = self.leases.pop(lease)
+        if ended.timer is not None:
+            ended.timer.cancel()
+        self._apply([Delete(name) for name, kv in sorted(self.keys.items()) if kv.lease == lease], cause)
+
+    def watch(self, prefix: str, start: int, deliver: Callable[[Message], None]) -> Callable[[], None]:
+        """Tell of the changes since revision ``start``; returns what ends it."""
+        if start <= self._compacted:
+            deliver(Compacted(f"required revision {start} has been compacted, etcd keeps {self._compacted + 1} on"))
+            return lambda: None
+        watcher = Watcher(prefix, deliver)
+        self._watchers.append(watcher)
+        past = [event for event in self._history if event.kv.mod_revision >= start]
+        self._tell(watcher, past)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+    # --- what happens to the cluster ---
+
+    def change_leader(self) -> None:
+        """Another member leads: every lease starts afresh with its full time."""
+        self.raft_term += 1
+        for number in self.leases:
+            self._refresh(number)
+
+    def lose_quorum(self) -> None:
+        """Nobody answers and no lease ends until ``regain_quorum``."""
+        self.has_quorum = False
+        for lease in self.leases.values():
+            if lease.timer is not None:
+                lease.timer.cancel()
+
+    def regain_quorum(self) -> None:
+        self.has_quorum = True
+        self.change_leader()
+
+    def compact(self) -> None:
+        """Forget all history up to now."""
+        self._compacted = self.revision
+        self._history.clear()
+
+    def wipe(self) -> None:
+        """Every key is deleted; leases stay."""
+        self._apply([Delete(name) for name in sorted(self.keys)], "wipe")
+
+    # --- inside ---
+
+    def _holds(self, condition: Compare) -> bool:
+        kv = self.keys.get(condition.key)
+        if kv is None:
+            return condition.number == 0
+        actual = {
+            Target.CREATE: kv.create_revision,
+            Target.MOD: kv.mod_revision,
+            Target.LEASE: kv.lease,
+        }[condition.target]
+        return actual == condition.number
+
+    def _apply(self, writes: Sequence[Write], cause: str) -> None:
+        revision = self.revision + 1
+        events: list[KeyEvent] = []
+        for write in writes:
+            old = self.keys.get(write.key)
+            if isinstance(write, Put):
+                created = old.create_revision if old else revision
+                kv = KeyValue(write.key, write.value, created, revision, write.lease)
+                self.keys[write.key] = kv
+                events.append(KeyEvent(kv))
+            elif old is not None:
+                del self.keys[write.key]
+                events.append(KeyEvent(KeyValue(write.key, b"", 0, revision), deleted=True))
+        if not events:
+            return
+        self.revision = revision
+        self._history.extend(events)
+        for event in events:
+            for listener in self.listeners:
+                listener(event, cause)
+        for watcher in list(self._watchers):
+            self._tell(watcher, events)
+
+    def _tell(self, watcher: Watcher, events: Sequence[KeyEvent]) -> None:
+        wanted = tuple(event for event in events if event.kv.key.startswith(watcher.prefix))
+        if wanted:
+            watcher.deliver(Batch(wanted[-1].kv.mod_revision, wanted))
+
+    def _refresh(self, number: int) -> None:
+        lease = self.leases[number]
+        lease.expires_at = self._now() + lease.granted
+        if lease.timer is not None:
+            lease.timer.cancel()
+        lease.timer = self._later(lease.granted + self.expiry_lag_s, lambda: self._expire(number))
+
+    def _expire(self, number: int) -> None:
+        if number in self.leases and self.has_quorum:
+            self.revoke(number, "expiry")
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """How one client fares with one member of the cluster; every field may be changed at any time.
+
+    ``latency_s`` is one way. ``refused``: nobody listens there. ``cut``: what is sent is never heard of again.
+    ``lose_answers``: so many of the next requests are carried out and their answers lost.
+    """
+
+    etcd: Etcd
+    name: str = "etcd"
+    latency_s: float = 0.0
+    refused: bool = False
+    cut: bool = False
+    lose_answers: int = 0
+    _watches: list[_Feed] = field(default_factory=list)
+
+    async def call(self, serve: Callable[[], T], sent: Callable[[], None]) -> T:
+        """Have etcd carry something out and wait for its answer, for ever if it is lost; ``sent`` before it leaves."""
+        if self.refused:
+            raise Unreachable(f"{self.name}: connection refused")
+        if self.cut:
+            await _for_ever()
+        sent()
+        await asyncio.sleep(self.latency_s)
+        if self.cut or not self.etcd.has_quorum:
+            await _for_ever()
+        answer = serve()
+        if self.lose_answers > 0:
+            self.lose_answers -= 1
+            await _for_ever()
+        await asyncio.sleep(self.latency_s)
+        if self.cut:
+            await _for_ever()
+        return answer
+
+    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool:
+        """Bring a message of a watch to the client; False when it is lost, and with it all that follow."""
+        if self.cut or self.refused:
+            return False
+        asyncio.get_running_loop().call_later(self.latency_s, deliver, message)
+        return True
+
+
+class _Feed:
+    """The order of one watch's messages: none arrives after one that was lost."""
+
+    def __init__(self, link: Carrier) -> None:
+        self.link = link
+        self.queue: asyncio.Queue[Message] = asyncio.Queue()
+        self.broken = False
+
+    def push(self, message: Message) -> None:
+        self.broken = self.broken or not self.link.carry(message, self.queue.put_nowait)
+
+
+class Carrier(Protocol):
+    """What ``FakeKv`` needs of a link; a simulated network may bring its own."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def call(self, serve: Callable[[], T], sent: Callable[[], None]) -> T: ...
+
+    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool: ...
+
+
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+class FakeKv:
+    """A client of an ``Etcd`` over one link for each member, as the production code's ``Kv``."""
+
+    def __init__(self, etcd: Etcd, links: Sequence[Carrier]) -> None:
+        self.etcd = etcd
+        self.links = tuple(links)
+        self._current = 0
+        self._watched = 0
+
+    async def range(self, key: str, timeout: float, *, prefix: bool = False) -> RangeReply:
+        try:
+            reply, _ = await self._ask(lambda: self.etcd.range(key, prefix), timeout, f"reading {key}")
+        except Unreachable:
+            raise
+        except Exception as error:
+            raise Unreachable(str(error)) from error
+        return reply
+
+    async def close(self) -> None: ...

@@ -1,0 +1,226 @@
+"""Machines: what dies with the power, what stays on the disk, and the processes on them."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from haagent.core.facts import DataKind
+from haagent.core.terms import Instant
+from haagent.guard.watch import Report
+from tests.sim.world.events import Crashed, DataGone, Note
+from tests.sim.world.guard import GuardProcess
+from tests.sim.world.server import CommitFailedError, Server
+from tests.sim.world.time import Clock, Process
+from tests.sim.world.wal import Data
+
+if TYPE_CHECKING:
+    from tests.sim.world.world import AgentLike, World
+
+
+class SimStore:
+    """The ``LocalStore`` port: a file on this host's disk."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def load(self) -> Mapping[str, Any]:
+        return dict(self._host.stored)
+
+    def save(self, values: Mapping[str, Any]) -> None:
+        self._host.stored = dict(values)
+
+
+class Host:
+    """One machine with its disk, its clock, and an agent, a guard and a PostgreSQL on it."""
+
+    def __init__(self, world: World, name: str, clock: Clock) -> None:
+        self.world = world
+        self.name = name
+        self.clock = clock
+        self.random = random.Random(f"{world.seed}/{name}")
+        self.up = True
+        self.freezes = 0
+        # On the disk:
+        self.data = Data()
+        self.aside: list[Data] = []
+        self.stored: dict[str, Any] = {}
+        self.guard_marker: Report | None = None
+        # In memory:
+        self.server: Server | None = None
+        self.guard: GuardProcess | None = None
+        self.agent: AgentLike | None = None
+        self.agent_process: Process | None = None
+        self.agent_wanted = True
+        self.page_until: Instant | None = None
+        self.on_server_end: Callable[[str], None] | None = None
+        self._pids = 1000
+
+    # --- PostgreSQL ---
+
+    def start_server(self, *, primary: bool) -> Server:
+        self._pids += 1
+        self.server = Server(self.world, self, self._pids, primary=primary)
+        return self.server
+
+    def kill_tree(self, delay: float, how: str) -> None:
+        """SIGKILL reaches every process of the server after so long, frozen or not."""
+        if self.server is not None:
+            self.world.loop.later(delay, self.server.end, how)
+
+    def server_ended(self, server: Server) -> None:
+        if self.server is server:
+            self.server = None
+            if self.on_server_end is not None:
+                self.on_server_end("the postmaster ended")
+
+    def move_data_aside(self, why: str) -> None:
+        self.log_data_gone(f"moved aside: {why}")
+        self.aside.append(self.data)
+        self.data = Data()
+
+    def log_data_gone(self, how: str) -> None:
+        copies = tuple(
+            other.name
+            for other in self.world.hosts.values()
+            if other is not self
+            and other.data.kind is DataKind.VALID
+            and (self.data.system_id is None or other.data.system_id == self.data.system_id)
+        )
+        if self.data.kind not in (DataKind.ABSENT, DataKind.EMPTY):
+            self.world.log(DataGone(self.world.now, self.name, f"{self.data.kind.value} {how}", copies))
+
+    # --- the commit fence ---
+
+    def open_page(self, until: Instant) -> None:
+        self.page_until = until if self.page_until is None else Instant(max(self.page_until, until))
+
+    def close_page(self) -> None:
+        self.page_until = None
+
+    def fence_check(self) -> None:
+        """Inside a committing backend: past the permit the commit gets an ERROR, where the fence is installed."""
+        if self.world.knobs.fence and (self.page_until is None or self.clock.now() >= self.page_until):
+            raise CommitFailedError("the permit of this node has ended")
+
+    def permit_until(self) -> float | None:
+        """The end of the permit in true time, as enforced on this host."""
+        if self.world.knobs.fence:
+            return None if self.page_until is None else self.clock.true(self.page_until)
+        until = None if self.guard is None else self.guard.watch.until
+        return None if until is None else self.clock.true(Instant(until))
+
+    # --- the guard ---
+
+    def start_guard(self) -> GuardProcess:
+        self.guard = GuardProcess(self.world, self)
+        if self.freezes:
+            self.guard.process.freeze()
+        return self.guard
+
+    def kill_guard(self) -> None:
+        if self.guard is not None and self.guard.process.alive:
+            self.guard.died()
+
+    # --- the agent ---
+
+    def start_agent(self) -> None:
+        """systemd starts the agent, unless it runs or this host is off."""
+        if not self.up or not self.agent_wanted or (self.agent_process is not None and self.agent_process.alive):
+            return
+        process = Process(self.world.loop, f"{self.name}/agent", self.clock)
+        if self.freezes:
+            process.freeze()
+        self.agent_process = process
+        process.spawn(self._run_agent(process), "main")
+
+    async def _run_agent(self, process: Process) -> None:
+        try:
+            self.agent = self.world.make_agent(self, process)
+            code = await self.agent.run()
+        except Exception as error:  # an assertion of the agent ends its process, and is a finding
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{error!r} in {where.filename.rpartition('/')[2]}:{where.lineno}"
+            self.world.log(Crashed(self.world.now, self.name, text))
+            self.world.crash_reports.append("".join(traceback.format_exception(error)))
+            code = 1
+        self.world.log(Note(self.world.now, self.name, f"agent exits {code}"))
+        self.world.loop.later(self.world.knobs.restart_after, self.start_agent)
+        self._end_agent(process)
+
+    def _end_agent(self, process: Process) -> None:
+        process.kill()
+        if self.agent_process is process:
+            self.agent = None
+            self.on_server_end = None
+
+    def kill_agent(self, restart_after: float | None) -> None:
+        """SIGKILL; systemd starts it again after so many seconds, if at all."""
+        if self.agent_process is not None:
+            self._end_agent(self.agent_process)
+        if restart_after is not None:
+            self.world.loop.later(restart_after, self.start_agent)
+
+    def wake_agent(self, reason: str) -> None:
+        """An event that the agent's own ports would tell its loop."""
+        if self.agent is not None and self.agent_process is not None and self.agent_process.alive:
+            self.agent_process.soon(self.agent.wake, reason)
+
+    # --- the whole machine ---
+
+    def processes(self) -> list[Process]:
+        found = [self.agent_process]
+        found.append(None if self.guard is None else self.guard.process)
+        found.append(None if self.server is None else self.server.process)
+        return [process for process in found if process is not None and process.alive]
+
+    def power_off(self) -> None:
+        """Everything on it dies at once; the disk stays."""
+        if not self.up:
+            return
+        self.up = False
+        if self.agent_process is not None:
+            self._end_agent(self.agent_process)
+        self.kill_guard()
+        if self.server is not None:
+            self.server.end("power off")
+        self.guard = None
+        self.page_until = None
+        self.world.network.unplug(self.name)
+
+    def power_on(self) -> None:
+        if self.up:
+            return
+        self.up = True
+        self.world.network.plug(self.name)
+        self.world.loop.later(self.random.uniform(0.5, 3), self.start_agent)
+
+    def freeze(self) -> None:
+        """The machine gets no time, and its clocks go on."""
+        self.freezes += 1
+        for process in self.processes():
+            process.freeze()
+        if self.server is not None:
+            self.server.froze()
+
+    def thaw(self) -> None:
+        """Time again, in a random order of processes; without a commit fence the guard's verdict comes first."""
+        assert self.freezes > 0, f"{self.name} is not frozen"
+        self.freezes -= 1
+        processes = self.processes()
+        self.random.shuffle(processes)
+        for process in processes:
+            if self.server is None or process is not self.server.process:
+                process.thaw()
+        if self.server is not None:
+            until = self.permit_until()
+            late = until is not None and until <= self.world.now and not self.world.knobs.fence
+            wait = self.world.speed.kill + 0.01 if late else 0.0
+            self.world.loop.later(wait, self._thaw_server, self.server)
+
+    def _thaw_server(self, server: Server) -> None:
+        if server.process.alive:
+            server.process.thaw()
+            server.thawed()

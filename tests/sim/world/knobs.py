@@ -1,0 +1,90 @@
+"""What differs from run to run besides the faults: timing, clocks, speeds, weather; drawn from the seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+from haagent.core.lease import DRIFT, KILL_TIME_S, timing
+from tests.sim.world.network import Weather
+from tests.sim.world.server import Speed
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """One world's constants; seconds."""
+
+    nodes: tuple[str, ...] = ("a", "b", "c")
+    ttl: float = 10.0
+    loop_wait: float = 3.0
+    retry_timeout: float = 3.0
+    fence: bool = False
+    synchronous_mode: str = "off"
+    use_pg_rewind: bool = True
+    maximum_lag_on_failover: int = 1048576
+    primary_start_timeout: float = 300.0
+    restart_after: float = 1.0
+    """How soon systemd starts an agent that ended."""
+    rates: tuple[float, ...] = (1.0, 1.0, 1.0)
+    etcd_rate: float = 1.0
+    offsets: tuple[float, ...] = (1000.0, 5000.0, 20.0)
+    speed: Speed = field(default_factory=Speed)
+    weather: Weather = field(default_factory=Weather)
+    commit_every: float = 1.0
+    rogue_every: float = 2.0
+
+
+def draw(seed: int) -> Knobs:
+    """The knobs of a seed; clocks drift at most by what ``core/lease.py`` promises to bear."""
+    rng = random.Random(f"{seed}/knobs")
+    names = ("a", "b", "c", "d", "e")[: rng.choices((2, 3, 5), (1, 7, 2))[0]]
+    ttl, loop_wait, retry_timeout = _timing(rng)
+    half = DRIFT / 2
+    extremes = (-half, 0.0, half)
+    drift = [rng.choice(extremes) if rng.random() < 0.5 else rng.uniform(-half, half) for _ in names]
+    return Knobs(
+        nodes=names,
+        ttl=ttl,
+        loop_wait=loop_wait,
+        retry_timeout=retry_timeout,
+        use_pg_rewind=rng.random() < 0.7,
+        restart_after=rng.choice((0.2, 1.0, 5.0)),
+        rates=tuple(1 + d for d in drift),
+        etcd_rate=1 + rng.uniform(-half, half),
+        offsets=tuple(rng.uniform(1, 1e6) for _ in names),
+        speed=_speed(rng),
+        weather=Weather(
+            least=rng.choice((0.0001, 0.0005, 0.002)),
+            typical=rng.choice((0.0003, 0.002, 0.02)),
+            loss=rng.choice((0.0, 0.0, 0.001, 0.02)),
+        ),
+        commit_every=rng.choice((0.3, 1.0, 3.0)),
+        rogue_every=rng.choice((0.5, 2.0)),
+    )
+
+
+def _timing(rng: random.Random) -> tuple[float, float, float]:
+    while True:
+        ttl = rng.choice((3.0, 5.0, 10.0, 10.0, 20.0, 30.0))
+        loop_wait, retry_timeout = rng.choice(((1.0, 1.0), (3.0, 3.0), (5.0, 5.0), (10.0, 10.0)))
+        try:
+            timing(ttl, loop_wait, retry_timeout)
+        except ValueError:
+            continue
+        return ttl, loop_wait, retry_timeout
+
+
+def _speed(rng: random.Random) -> Speed:
+    slow = rng.choice((0.3, 1.0, 1.0, 4.0))
+    return replace(
+        Speed(),
+        start=0.3 * slow,
+        crash_recovery=rng.choice((0.2, 1.0, 8.0)),
+        promote=rng.choice((0.05, 0.2, 2.0)),
+        fast_stop=rng.choice((0.1, 0.3, 3.0, 12.0)),
+        clone=rng.choice((1.0, 3.0, 15.0)),
+        rewind=rng.choice((0.5, 2.0, 10.0)),
+        replay=rng.choice((0.001, 0.01, 0.5)),
+        receiver_timeout=rng.choice((10.0, 60.0)),
+        kill=rng.uniform(0.01, KILL_TIME_S * 0.9),
+    )

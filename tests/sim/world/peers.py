@@ -1,0 +1,68 @@
+"""The ``Peers`` port: other agents' answers, computed from their published views, over the simulated network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from haagent.core import answers
+from haagent.core.facts import Member, PeerPoll, PeerReply, View
+from haagent.core.status import server_now
+from haagent.core.terms import Lsn
+from tests.sim.world.network import LostError
+
+if TYPE_CHECKING:
+    from tests.sim.world.hosts import Host
+    from tests.sim.world.world import World
+
+
+def reply_of(view: View) -> PeerReply:
+    """What GET /patroni would tell, as the asking agent reads it."""
+    server = server_now(view)
+    if server is None:
+        return PeerReply(view.me.name, reached=True, tags=view.me.tags)
+    return PeerReply(
+        view.me.name,
+        reached=True,
+        running=True,
+        in_recovery=server.in_recovery,
+        leads=answers.primary(view, {}),
+        timeline=server.timeline,
+        lsn=server.lsn,
+        replayed_lsn=server.replayed_lsn or Lsn(0),
+        tags=view.me.tags,
+    )
+
+
+class SimPeers:
+    """REST between agents."""
+
+    def __init__(self, world: World, host: Host) -> None:
+        self.world = world
+        self.host = host
+
+    async def ask(self, members: Sequence[Member], timeout: float) -> PeerPoll:
+        asked_at = self.host.clock.now()
+        replies = await asyncio.gather(*(self._ask(member, timeout) for member in members))
+        return PeerPoll(asked_at, tuple(replies))
+
+    async def _ask(self, member: Member, timeout: float) -> PeerReply:
+        world, target = self.world, member.name
+
+        async def serve() -> PeerReply:
+            agent = world.hosts[target].agent
+            if agent is None:
+                raise LostError("starting", sent=False)
+            return reply_of(agent.current())
+
+        try:
+            async with asyncio.timeout(timeout):
+                return await world.network.call(self.host.name, target, lambda: world.agent_process_at(target), serve)
+        except LostError as error:
+            return PeerReply(target, reached=False, why=str(error))
+        except TimeoutError:
+            return PeerReply(target, reached=False, why=f"no answer within {timeout:g} s")
+
+    async def alive(self, member: Member, timeout: float) -> bool:
+        return (await self._ask(member, timeout)).reached

@@ -1,0 +1,455 @@
+"""A running PostgreSQL: recovery, commits, promotion, streaming to and from others, and its three ways to end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from haagent.core.terms import Lsn
+from tests.sim.world.events import Corrupted, Readonly, Writable
+from tests.sim.world.time import Process
+from tests.sim.world.wal import Record, Switch
+
+if TYPE_CHECKING:
+    from tests.sim.world.hosts import Host
+    from tests.sim.world.world import World
+
+
+@dataclass(slots=True)
+class Speed:
+    """How long PostgreSQL takes, in seconds; drawn for each run."""
+
+    start: float = 0.3
+    crash_recovery: float = 1.0
+    promote: float = 0.2
+    fast_stop: float = 0.2
+    clone: float = 2.0
+    rewind: float = 1.5
+    initdb: float = 1.0
+    replay: float = 0.005
+    receiver_retry: float = 5.0
+    receiver_timeout: float = 60.0
+    kill: float = 0.05
+
+
+class Phase(Enum):
+    STARTING = "starting"
+    RECOVERY = "recovery"
+    PRIMARY = "primary"
+    STOPPING = "stopping"
+
+
+class CommitFailedError(Exception):
+    """The server said that the transaction was not committed, or said nothing any more."""
+
+
+@dataclass(eq=False, slots=True)
+class Stream:
+    """A walsender on the upstream and the walreceiver it feeds, over one TCP connection."""
+
+    standby: Server
+    upstream: Server
+    name: str
+    sent: Lsn
+    flushed: Lsn
+    open: bool = True
+    busy: bool = False
+    stalled_at: float | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """A commit that waits for synchronous standbys."""
+
+    lsn: Lsn
+    done: asyncio.Future[None]
+
+
+_SYNC = re.compile(r"^\s*(?:(ANY|FIRST)?\s*(\d+)\s*\((.*)\)|(.*))\s*$", re.IGNORECASE)
+
+
+def parse_sync(names: str) -> tuple[bool, int, tuple[str, ...]]:
+    """Read synchronous_standby_names: whether any will do, how many, which."""
+    match = _SYNC.match(names)
+    assert match is not None
+    method, number, listed, bare = match.groups()
+    text = listed if listed is not None else bare
+    found = tuple(name.strip().strip('"') for name in text.split(",") if name.strip())
+    return (method or "").upper() == "ANY", int(number or 1), found
+
+
+class Server:
+    """One postmaster and its children. Its coroutines run in its own process context."""
+
+    def __init__(self, world: World, host: Host, pid: int, *, primary: bool) -> None:
+        self.world = world
+        self.host = host
+        self.data = host.data
+        self.process = Process(world.loop, f"{host.name}/postgres", host.clock)
+        self.pid = pid
+        self.started_ticks = int(world.loop.true_time * 100) + pid
+        self.started_at = world.loop.true_time
+        self.phase = Phase.STARTING
+        self.primary = primary
+        self.promotion = 0
+        self.promoting = False
+        self.replayed = self.data.end
+        self.received: Lsn | None = None
+        self.streams: list[Stream] = []
+        self.receiver: Stream | None = None
+        self.waiting: list[Waiting] = []
+        self.ended = False
+        self._wake = asyncio.Event()
+        self.random = random.Random(f"{world.seed}/{host.name}/{pid}")
+        self.process.spawn(self._start(), "startup")
+
+    # --- life ---
+
+    async def _start(self) -> None:
+        speed = self.world.speed
+        delay = speed.start if self.data.clean else speed.start + speed.crash_recovery
+        await asyncio.sleep(delay * self.random.uniform(0.5, 1.5))
+        if self.phase is not Phase.STARTING:
+            return
+        self.data.standby_signal = not self.primary
+        self.data.clean = False
+        self.replayed = self.data.end
+        if self.primary:
+            self._become_primary(promoted=False)
+            return
+        self.phase = Phase.RECOVERY
+        self.data.in_production = False
+        await self._receive_for_ever()
+
+    def _become_primary(self, *, promoted: bool) -> None:
+        self.phase = Phase.PRIMARY
+        self.data.in_production = True
+        self.data.standby_signal = False
+        self.promotion = self.world.next_promotion()
+        data = self.data
+        fork = data.switches[-1].lsn if data.switches else Lsn(0)
+        self.append("checkpoint")
+        held = {record.uid for record in data.records}
+        self.world.log(
+            Writable(self.world.now, self.host.name, data.timeline, fork, self.promotion, promoted, held.__contains__)
+        )
+
+    @property
+    def answers(self) -> bool:
+        """Whether it would take a connection now."""
+        return self.process.runs and self.phase in (Phase.RECOVERY, Phase.PRIMARY) and not self.ended
+
+    @property
+    def writable(self) -> bool:
+        return self.phase is Phase.PRIMARY and not self.ended
+
+    def end(self, how: str, *, clean: bool = False) -> None:
+        """The whole tree is gone."""
+        if self.ended:
+            return
+        if self.promotion:
+            self.world.log(Readonly(self.world.now, self.host.name, self.promotion, how))
+        self.ended = True
+        self.data.clean = clean
+        if clean:
+            self.data.in_production = False
+        self.process.kill()
+        for stream in list(self.streams):
+            self._hang_up(stream)
+        if self.receiver is not None:
+            self._leave(self.receiver)
+        self.host.server_ended(self)
+
+    def _leave(self, stream: Stream) -> None:
+        """End this standby's connection; its walsender hears of it unless the network or this host is down."""
+        stream.open = False
+        upstream = stream.upstream
+        if self.host.up and self.world.network.open(self.host.name, upstream.host.name):
+            upstream.drop(stream)
+        else:
+            upstream.stall(stream)
+
+    def stall(self, stream: Stream) -> None:
+        """Nothing is heard of a standby any more: wal_sender_timeout runs."""
+        if stream.stalled_at is None:
+            stream.stalled_at = self.world.now
+        self.process.after(self.world.speed.receiver_timeout, self._drop_if_stalled, stream, stream.stalled_at)
+
+    def _drop_if_stalled(self, stream: Stream, since: float) -> None:
+        if stream.stalled_at == since:
+            stream.open = False
+            self.drop(stream)
+
+    def drop(self, stream: Stream) -> None:
+        """A walsender ended."""
+        if stream in self.streams:
+            self.streams.remove(stream)
+            if not self.ended:
+                self.process.soon(self.recheck_waiting)
+
+    def _hang_up(self, stream: Stream) -> None:
+        """The standby hears of it if its network and this host still stand; else its receiver times out."""
+        here, there = self.host.name, stream.standby.host.name
+        if self.host.up and self.world.network.open(here, there):
+            stream.open = False
+            stream.standby.kick()
+        else:
+            stream.stalled_at = stream.stalled_at or self.world.now
+
+    async def _stop_fast(self) -> None:
+        """Smart order of a fast stop: backends end, a shutdown checkpoint, walsenders drain, then the end."""
+        was_primary = self.phase is Phase.PRIMARY
+        self.phase = Phase.STOPPING
+        for waiting in self.waiting:
+            if not waiting.done.done():
+                waiting.done.set_exception(CommitFailedError("the server is shutting down"))
+        await asyncio.sleep(self.world.speed.fast_stop * self.random.uniform(0.3, 1.5))
+        if was_primary:
+            self.append("shutdown checkpoint")
+            while any(stream.flushed < self.data.end for stream in self.streams):
+                await asyncio.sleep(0.02)
+        self.end("fast stop", clean=True)
+
+    def stop(self, mode: str) -> None:
+        """The signal; the end comes later."""
+        if mode == "immediate":
+            self.process.after(self.random.uniform(0.01, 0.1), self.end, "immediate stop")
+        elif self.phase is not Phase.STOPPING:
+            self.process.spawn(self._stop_fast(), "shutdown")
+
+    def promote(self) -> None:
+        if not self.promoting:
+            self.promoting = True
+            self.process.spawn(self._promote(), "promotion")
+
+    async def _promote(self) -> None:
+        await asyncio.sleep(self.world.speed.promote * self.random.uniform(0.3, 1.5))
+        if self.phase is not Phase.RECOVERY:
+            return
+        if self.receiver is not None:
+            self._leave(self.receiver)
+            self.kick()
+        data = self.data
+        data.switches = (*data.switches, Switch(data.timeline, data.end))
+        data.timeline = data.newest_timeline = max(data.newest_timeline, data.timeline) + 1
+        self.replayed = data.end
+        self._become_primary(promoted=True)
+
+    # --- writing ---
+
+    def append(self, what: str = "commit", size: int | None = None) -> Record:
+        """Write and flush one WAL record, and send it on."""
+        size = size or self.random.randint(40, 400)
+        data = self.data
+        record = Record(self.world.next_uid(), Lsn(data.end + size), data.timeline, what)
+        data.records.append(record)
+        for stream in self.streams:
+            self._feed(stream)
+        return record
+
+    async def commit(self, number: int, *, direct: bool) -> bool:
+        """A backend commits one transaction; whether synchronous standbys confirmed it; else CommitFailedError."""
+        if not self.writable:
+            raise CommitFailedError("cannot execute INSERT in a read-only transaction")
+        self.host.fence_check()
+        record = self.append()
+        self.world.committed(self, number, record, direct=direct)
+        sync = self.sync_wanted() is not None
+        await self.wait_for_sync(record.end)
+        self.host.fence_check()
+        self.world.acked(self, number, record, sync=sync)
+        return sync
+
+    def sync_wanted(self) -> tuple[bool, int, tuple[str, ...]] | None:
+        """What synchronous_standby_names asks for; None when nothing."""
+        config = self.data.configured
+        names = "" if config is None else (config.synchronous_standby_names or "")
+        wanted = parse_sync(names)
+        return wanted if wanted[2] else None
+
+    def confirmed(self, lsn: Lsn) -> bool:
+        """Whether enough synchronous standbys have flushed that far."""
+        wanted = self.sync_wanted()
+        if wanted is None:
+            return True
+        any_will_do, number, names = wanted
+        flushed = {stream.name: stream.flushed for stream in self.streams if stream.open}
+        if "*" in names:
+            names = tuple(flushed)
+        if not any_will_do:
+            names = tuple(name for name in names if name in flushed)[:number]
+        return sum(flushed.get(name, Lsn(0)) >= lsn for name in names) >= number
+
+    async def wait_for_sync(self, lsn: Lsn) -> None:
+        """Return when the synchronous standbys confirmed; CommitFailedError when the server ends first."""
+        if self.confirmed(lsn):
+            return
+        waiting = Waiting(lsn, self.world.loop.create_future())
+        self.waiting.append(waiting)
+        await waiting.done
+
+    def recheck_waiting(self) -> None:
+        """Let those commits go on that have been confirmed by now, or that need not be any more."""
+        for waiting in [w for w in self.waiting if self.confirmed(w.lsn)]:
+            self.waiting.remove(waiting)
+            if not waiting.done.done():
+                waiting.done.set_result(None)
+
+    # --- streaming, upstream's side ---
+
+    def accept(self, standby: Server, name: str) -> Stream | None:
+        """A standby asks to stream from where it is; None when this history cannot serve it.
+
+        PostgreSQL compares timelines and positions, not content; that a position holds another record is seen here
+        only, and logged as damage.
+        """
+        theirs, ours = standby.data, self.data
+        reach = ours.ended(theirs.timeline)
+        if not self.answers or theirs.system_id != ours.system_id or reach is None or theirs.end > reach:
+            return None
+        last = theirs.records[-1] if theirs.records else None
+        if last is not None and ours.at(last.end) != last:
+            self.world.log(Corrupted(self.world.now, standby.host.name, self.host.name, last.end))
+        stream = Stream(standby, self, name, theirs.end, theirs.end)
+        self.streams.append(stream)
+        return stream
+
+    def _feed(self, stream: Stream) -> None:
+        """Send what is there; one batch on its way at a time."""
+        if stream.busy or not stream.open or stream.sent >= self.data.end or not self.process.runs:
+            return
+        here, there = self.host.name, stream.standby.host.name
+        if not self.world.network.open(here, there):
+            self.stall(stream)
+            return
+        first = self.data.index_after(stream.sent)
+        batch = self.data.records[first:]
+        stream.sent, stream.busy = self.data.end, True
+        history = (self.data.switches, self.data.newest_timeline)
+        self.world.loop.later(self.world.network.delay(here, there), self._arrive, stream, batch, history)
+
+    def _arrive(self, stream: Stream, batch: list[Record], history: tuple[tuple[Switch, ...], int]) -> None:
+        stream.busy = False
+        here, there = self.host.name, stream.standby.host.name
+        if not self.world.network.open(here, there):
+            stream.sent = stream.flushed
+            self.stall(stream)
+            return
+        if stream.standby.process.alive:
+            stream.standby.process.soon(stream.standby.deliver, stream, batch, history)
+
+    def acknowledge(self, stream: Stream, lsn: Lsn) -> None:
+        """The standby's word that it has flushed that far."""
+        stream.flushed = max(stream.flushed, lsn)
+        stream.stalled_at = None
+        if not self.ended:
+            self.process.soon(self.recheck_waiting)
+            self.process.soon(self._feed, stream)
+
+    # --- streaming, the standby's side ---
+
+    def deliver(self, stream: Stream, batch: list[Record], history: tuple[tuple[Switch, ...], int]) -> None:
+        """WAL arrives; PostgreSQL flushes it, switches timelines where the upstream did, and confirms."""
+        if self.ended or self.receiver is not stream or not stream.open or self.phase is not Phase.RECOVERY:
+            return
+        data = self.data
+        new = [record for record in batch if record.end > data.end]
+        data.records.extend(new)
+        switches, newest = history
+        if data.records:
+            data.timeline = data.records[-1].timeline
+            data.switches = tuple(s for s in switches if s.timeline < data.timeline)
+        data.newest_timeline = max(data.newest_timeline, newest)
+        self.received = data.end
+        self.process.after(self.world.speed.replay * self.random.uniform(0.2, 3), self._replay, data.end)
+        for below in self.streams:
+            self._feed(below)
+        here, there = self.host.name, stream.upstream.host.name
+        network = self.world.network
+        if network.open(here, there):
+            self.world.loop.later(network.delay(here, there), stream.upstream.acknowledge, stream, data.end)
+
+    def _replay(self, upto: Lsn) -> None:
+        self.replayed = max(self.replayed, upto)
+
+    def kick(self) -> None:
+        """Something about the connection changed: look at once."""
+        if not self.ended:
+            self._wake.set()
+
+    async def _receive_for_ever(self) -> None:
+        """The walreceiver: connect, stream while the connection lives, try again."""
+        while self.phase is Phase.RECOVERY:
+            self._wake.clear()
+            config = self.data.configured
+            if config is not None and config.upstream is not None:
+                await self._receive(config.upstream.host, config.application_name or self.host.name)
+            if self._wake.is_set():
+                continue
+            await self._sleep(self.world.speed.receiver_retry)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _receive(self, upstream_host: str, name: str) -> None:
+        upstream = self.world.server_at(upstream_host)
+        network, here = self.world.network, self.host.name
+        if upstream is None or not upstream.answers or upstream is self:
+            return
+        if not (network.open(here, upstream_host) and network.open(upstream_host, here)):
+            return
+        await asyncio.sleep(3 * network.delay(here, upstream_host))
+        stream = upstream.accept(self, name)
+        if stream is None:
+            return
+        self.receiver = stream
+        upstream.process.soon(upstream._feed, stream)
+        while stream.open and self._still_follows(upstream_host):
+            await self._sleep(self.world.speed.receiver_timeout / 10)
+            self._wake.clear()
+            stalled = stream.stalled_at
+            if stalled is not None and self.world.now - stalled > self.world.speed.receiver_timeout:
+                break
+        self._leave(stream)
+        self.receiver = None
+        if not self._still_follows(upstream_host):
+            self._wake.set()
+
+    def _still_follows(self, upstream_host: str) -> bool:
+        config = self.data.configured
+        return config is not None and config.upstream is not None and config.upstream.host == upstream_host
+
+    def network_changed(self) -> None:
+        """A link was cut or healed: what stalled goes on, what lost its link stalls."""
+        for stream in self.streams:
+            here, there = self.host.name, stream.standby.host.name
+            both = self.world.network.open(here, there) and self.world.network.open(there, here)
+            if not both:
+                self.stall(stream)
+            elif stream.stalled_at is not None and stream.open:
+                self.resume(stream)
+
+    def resume(self, stream: Stream) -> None:
+        """The link works again: send on from what was confirmed."""
+        stream.stalled_at = None
+        if not stream.busy:
+            stream.sent = stream.flushed
+        self._feed(stream)
+
+    def froze(self) -> None:
+        """This server gets no time: its standbys hear nothing."""
+        for stream in self.streams:
+            self.stall(stream)
+
+    def thawed(self) -> None:
+        for stream in self.streams:
+            if stream.open:
+                self.resume(stream)

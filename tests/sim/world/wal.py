@@ -1,0 +1,93 @@
+"""Histories: write-ahead logs as lists of records, timelines that fork, and data directories that hold a copy."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+
+from haagent.core.facts import DataKind, ServerConfig
+from haagent.core.terms import Lsn, SystemId
+
+START = Lsn(0x3000000)
+"""Where the first record of a new cluster ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One WAL record; ``uid`` is unlike that of any other, so two histories can be told apart by content."""
+
+    uid: int
+    end: Lsn
+    timeline: int
+    what: str = "commit"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A line of a .history file: that timeline ended there."""
+
+    timeline: int
+    lsn: Lsn
+
+
+@dataclass(slots=True)
+class Data:
+    """A data directory: what survives its server and its host."""
+
+    kind: DataKind = DataKind.ABSENT
+    marker: str | None = None
+    system_id: SystemId | None = None
+    timeline: int = 0
+    switches: tuple[Switch, ...] = ()
+    records: list[Record] = field(default_factory=list)
+    newest_timeline: int = 0
+    """The highest timeline of which a .history file or WAL is here."""
+    clean: bool = False
+    standby_signal: bool = False
+    in_production: bool = False
+    configured: ServerConfig | None = None
+
+    @property
+    def end(self) -> Lsn:
+        """How far the WAL reaches."""
+        return self.records[-1].end if self.records else START
+
+    def holds(self, uid: int) -> bool:
+        return any(record.uid == uid for record in reversed(self.records))
+
+    def index_after(self, lsn: Lsn) -> int:
+        """The index of the first record that ends beyond ``lsn``."""
+        return bisect_right(self.records, lsn, key=lambda record: record.end)
+
+    def at(self, lsn: Lsn) -> Record | None:
+        """The record that ends exactly there."""
+        index = bisect_left(self.records, lsn, key=lambda record: record.end)
+        found = index < len(self.records) and self.records[index].end == lsn
+        return self.records[index] if found else None
+
+    def ended(self, timeline: int) -> Lsn | None:
+        """Where one of this history's timelines ends; the present one where the WAL ends; None when it is not ours."""
+        if timeline == self.timeline:
+            return self.end
+        return next((switch.lsn for switch in self.switches if switch.timeline == timeline), None)
+
+    def take_over(self, other: Data, upto: Lsn) -> None:
+        """Hold what the other held up to there."""
+        self.system_id = other.system_id
+        self.records = other.records[: other.index_after(upto)]
+        self.timeline, self.switches = other.timeline, other.switches
+        self.newest_timeline = max(self.newest_timeline, other.newest_timeline)
+
+
+def fork_of(own: Data, other: Data) -> Lsn | None:
+    """Where this history leaves the other, by .history files as pg_rewind finds it; None when it is a part of it."""
+    others = [*other.switches, Switch(other.timeline, other.end)]
+    ours = [*own.switches, Switch(own.timeline, own.end)]
+    common = Lsn(0)
+    for mine, theirs in zip(ours, others, strict=False):
+        if mine.timeline != theirs.timeline:
+            break
+        common = min(mine.lsn, theirs.lsn)
+        if mine.lsn != theirs.lsn:
+            break
+    return None if common >= own.end else common
