@@ -1,0 +1,1 @@
+"""Settings: declared once in ``fields``, loaded, validated, rendered."""

@@ -1,0 +1,146 @@
+"""From the dynamic configuration and this node's own file to the settings in use.
+
+Laws. The file wins over the dynamic configuration, except in parameters that must be equal on all nodes. What is stored
+is never changed: values in use are adjusted, and a warning says how. What cannot be used at all raises ConfigError and
+the caller keeps the settings it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from haagent.config import parameters as rules
+from haagent.config import schema
+from haagent.config.field import Path
+from haagent.config.fields import Dynamic
+from haagent.config.problems import ConfigError, Problem, shown
+from haagent.config.tree import Tree, plain
+from haagent.config.values import ExpectedError
+from haagent.core import lease
+from haagent.core.facts import Document, Settings
+
+DEFAULT_TTL_S = Settings().ttl
+SHARE_OF_TTL = 0.3
+"""Of ttl, for a loop_wait or retry_timeout that is not given."""
+
+
+def with_timing(document: Tree) -> Tree:
+    """The document with ttl, loop_wait and retry_timeout filled in; by default 10, 3 and 3 s."""
+    ttl = document.get("ttl")
+    if ttl is None:
+        ttl = int(DEFAULT_TTL_S)
+    seconds = schema.rows(Dynamic)["ttl"].kind.read(ttl)
+    share = int(max(1, min(10, seconds * SHARE_OF_TTL)))
+    given = {key: value for key, value in document.items() if value is not None}
+    return {"ttl": ttl, "loop_wait": share, "retry_timeout": share, **given}
+
+
+def settings(
+    document: Document, local: Mapping[str, Any], peer_timeout: float, bootstrap: Document, source: str, at: Path = ()
+) -> tuple[Settings, tuple[str, ...]]:
+    """The settings in use of a dynamic configuration with this node's own ``postgresql`` section on top.
+
+    ``source`` and ``at`` tell the operator where the document stands. ConfigError when it cannot be used.
+    """
+    given, found = schema.read(Dynamic, plain(document, source), source, at=at)
+    warnings = [*found.warnings, *found.unknown]
+    section: Mapping[str, Any] = given.pop("postgresql", {})
+    merged = _merge_parameters(section, local, source, at, warnings)
+    timing, notes = _timing(given)
+    warnings += [Problem(source, at, note) for note in notes]
+    given["slots"] = _slots(given.get("slots", {}), source, at)
+    given.pop("primary_race_backoff", None)
+    given |= {name: value for name, value in {**section, **local}.items() if name in _FROM_POSTGRESQL}
+    in_use: dict[str, Any] = {**given, **timing, **merged}
+    found_settings = Settings(**in_use, bootstrap_document=bootstrap, peer_timeout=peer_timeout)
+    return found_settings, tuple(str(warning) for warning in warnings)
+
+
+_FROM_POSTGRESQL = (
+    "use_pg_rewind",
+    "use_slots",
+    "remove_data_directory_on_rewind_failure",
+    "remove_data_directory_on_diverged_timelines",
+    "pg_hba",
+    "pg_ident",
+    "pre_promote",
+)
+"""Settings of the ``postgresql`` section that are part of the settings in use as they are."""
+
+
+def _timing(given: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The three timings in use and what was changed of them."""
+    filled = with_timing({key: given.get(key) for key in ("ttl", "loop_wait", "retry_timeout")})
+    ttl, loop_wait, retry_timeout, notes = lease.adjusted(filled["ttl"], filled["loop_wait"], filled["retry_timeout"])
+    return {"ttl": ttl, "loop_wait": loop_wait, "retry_timeout": retry_timeout}, notes
+
+
+def _slots(slots: Mapping[str, Any], source: str, at: Path) -> dict[str, Any]:
+    """Permanent slots; one without properties is physical."""
+    result: dict[str, Any] = {}
+    for name, properties in slots.items():
+        if properties is not None and not isinstance(properties, dict):
+            problem = Problem(
+                source, (*at, "slots", name), "expected a map of properties, or nothing", shown(properties)
+            )
+            raise ConfigError([problem])
+        result[name] = properties or {"type": "physical"}
+    return result
+
+
+def _merge_parameters(
+    section: Mapping[str, Any], local: Mapping[str, Any], source: str, at: Path, warnings: list[Problem]
+) -> dict[str, dict[str, str]]:
+    """``parameters`` and ``recovery`` of the settings in use."""
+    errors: list[Problem] = []
+    above = _Layer(section, source, (*at, "postgresql"), warnings, errors)
+    below = _Layer(local, "this node's file", ("postgresql",), warnings, errors)
+    for name in sorted(below.parameters.keys() & rules.SHARED_DEFAULTS.keys()):
+        below.warn(name, "has no effect in one node's file: all nodes need the same; haagent-ctl edit-config sets it")
+    own = {name: value for name, value in below.parameters.items() if name not in rules.SHARED_DEFAULTS}
+    shared = above.attempt(lambda: rules.raised({**rules.SHARED_DEFAULTS, **above.parameters}, above.warn))
+    if errors:
+        raise ConfigError(errors)
+    return {"parameters": {**shared, **own}, "recovery": {**above.recovery, **below.recovery}}
+
+
+class _Layer:
+    """One source's parameters, cleaned; what is wrong or noteworthy goes into the lists given."""
+
+    def __init__(
+        self, section: Mapping[str, Any], source: str, at: Path, warnings: list[Problem], errors: list[Problem]
+    ) -> None:
+        self._source, self._at, self._warnings, self._errors = source, at, warnings, errors
+        self._group = "parameters"
+        given = self._texts(section.get("parameters", {}))
+        given = self.attempt(lambda: rules.without_owned(rules.modern(given, self.warn), self.warn))
+        self.parameters = {name: value for name, value in given.items() if name not in rules.RECOVERY}
+        self._group = "recovery_conf"
+        recovery = rules.without_owned(self._texts(section.get("recovery_conf", {})), self.warn)
+        self.recovery = {**{name: value for name, value in given.items() if name in rules.RECOVERY}, **recovery}
+        self._group = "parameters"
+
+    def warn(self, name: str, text: str) -> None:
+        self._warnings.append(Problem(self._source, (*self._at, self._group, name), text))
+
+    def attempt(self, work: Callable[[], dict[str, str]]) -> dict[str, str]:
+        """The result of some work, or nothing and an error noted."""
+        try:
+            return work()
+        except ExpectedError as error:
+            self._errors.append(Problem(self._source, (*self._at, self._group), f"expected {error}"))
+            return {}
+
+    def _texts(self, given: Mapping[str, Any]) -> dict[str, str]:
+        result = {}
+        for name, value in given.items():
+            path = (*self._at, self._group, name)
+            if not rules.NAME.fullmatch(name):
+                self._errors.append(Problem(self._source, path, "expected the name of a PostgreSQL parameter"))
+            elif value is not None:
+                try:
+                    result[name.lower()] = rules.as_text(value)
+                except ExpectedError as error:
+                    self._errors.append(Problem(self._source, path, f"expected {error}", shown(value)))
+        return result

@@ -1,0 +1,499 @@
+"""Every setting, declared once: loader, validation, environment names, sample file, schema and manual follow from it.
+
+One dataclass a section; each attribute is a setting with its kind, default, bounds, environment name and one sentence.
+``FIELDS`` is the same as a flat table. Source of names and meanings that are not haagent's own: the public
+documentation of Patroni 4.1 (YAML, dynamic and environment configuration).
+
+Laws. ``effective=False`` marks a setting that is accepted and does nothing yet: the loader says so. ``where`` says who
+may set it: this node's file, the dynamic configuration in the DCS, or both (then the file wins). haagent's own settings
+stand under names that Patroni does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from haagent.config import values as v
+from haagent.config.field import Where, flag, seconds, secret, section, setting, text, walk, word
+from haagent.core.facts import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """How and where the agent logs."""
+
+    type: str = word("Form of the lines.", default="plain", choices=("plain", "json"))
+    level: str = setting(v.LEVEL, "The least severe level that is logged.", default="INFO")
+    traceback_level: str = setting(v.LEVEL, "Tracebacks are shown when `level` is not above this one.", default="ERROR")
+    format: str | v.FormatFields = setting(
+        v.FORMAT,
+        "Format of a line in Python's logging terms; for `json` also a list of record attributes.",
+        default="%(asctime)s %(levelname)s: %(message)s",
+    )
+    dateformat: str = text("Format of the time, as of strftime; empty: ISO-like with milliseconds.")
+    static_fields: Mapping[str, Any] = setting(v.MAP, "Fields added to every JSON line.", default={})
+    max_queue_size: int = setting(
+        v.INT,
+        "Lines that may wait for a slow disk or terminal; further ones are dropped and counted.",
+        default=1000,
+        least=1,
+    )
+    dir: str = text("Directory of the log files; empty: standard error.")
+    file_num: int = setting(v.INT, "Rotated log files that are kept.", default=4, least=0)
+    file_size: int = setting(v.INT, "Size at which a log file is rotated.", default=25_000_000, least=1, unit="bytes")
+    mode: int | None = setting(v.MODE, "Permissions of the log files; by default those that the umask leaves.")
+    loggers: Mapping[str, Any] = setting(v.MAP, "Levels of single loggers by name.", default={})
+    deduplicate_heartbeat_logs: bool = flag(
+        "Leave out a line of the loop that only repeats the one before it.", effective=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """How a new cluster is made; looked at only while there is none."""
+
+    dcs: Mapping[str, Any] = setting(v.MAP, "The dynamic configuration that a new cluster starts with.", default={})
+    method: str = text("The section of `bootstrap` whose command makes the cluster.", default="initdb", effective=False)
+    initdb: v.Options = setting(
+        v.OPTIONS, "Options of initdb.", default=(), example=["data-checksums", {"encoding": "UTF8"}]
+    )
+    post_bootstrap: str = text(
+        "Command run once after a new cluster was made; its last argument is a connection string.",
+        default="",
+        aliases=("post_init",),
+    )
+    users: Mapping[str, Any] = setting(
+        v.MAP, "Roles to create; an old setting, use `post_bootstrap`.", default={}, effective=False
+    )
+    pg_hba: tuple[str, ...] = setting(
+        v.LINES, "Lines of pg_hba.conf; an old setting, use `postgresql.pg_hba`.", default=(), effective=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Etcd:
+    """The etcd cluster, spoken to by its v3 API; one of host, hosts, url, proxy is needed."""
+
+    host: str = text("The one endpoint, HOST:PORT.")
+    hosts: tuple[str, ...] = setting(
+        v.WORDS,
+        "The endpoints, a list or words with commas.",
+        default=(),
+        example="10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379",
+    )
+    url: str = text("The one endpoint as a URL; may carry user and password.", secret=True)
+    proxy: str = text("URL of a proxy in front of etcd, used instead of `url`.", secret=True)
+    srv: str = text("Domain whose SRV records name the endpoints.", effective=False)
+    srv_suffix: str = text("Suffix of the SRV service names.", effective=False)
+    use_proxies: bool = flag("The hosts are proxies: their cluster's own members are not asked for.")
+    protocol: str = word("Protocol of endpoints given without one.", default="http", choices=("http", "https"))
+    username: str = text("User of etcd.")
+    password: v.Secret = secret("Password of that user.")
+    cacert: str = text("File with the certificate authorities that may sign etcd's certificates.")
+    cert: str = text("File with this node's client certificate.")
+    key: str = text("File with its key, if not in the same file.")
+    transport: str = word(
+        "How etcd's v3 API is reached: its JSON gateway, or gRPC.",
+        default="http",
+        choices=("http", "grpc"),
+        effective=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user of the REST API; needed for requests that change something."""
+
+    username: str = text("User name.")
+    password: v.Secret = secret("Password.")
+
+
+@dataclass(frozen=True, slots=True)
+class RestApi:
+    """The REST API, for load balancers, the other agents and operators."""
+
+    listen: v.Address = setting(
+        v.API_ADDRESS, "Where it listens; by default at `connect_address`.", example="0.0.0.0:8008"
+    )
+    connect_address: v.Address = setting(
+        v.API_ADDRESS, "Where other nodes reach it; by default what `listen` says.", example="10.0.0.1:8008"
+    )
+    authentication: Login = section(Login)
+    certfile: str = text("File with the server's certificate; turns TLS on.")
+    keyfile: str = text("File with its key.")
+    keyfile_password: v.Secret = secret("Password of the key.")
+    cafile: str = text("File with the authorities that may sign clients' certificates.")
+    ciphers: str = text("Cipher suites, in OpenSSL's terms.")
+    verify_client: str = word(
+        "Who must show a client certificate: nobody, those who change something, everybody.",
+        default="none",
+        choices=("none", "optional", "required"),
+    )
+    allowlist: tuple[str, ...] = setting(
+        v.WORDS, "Hosts and networks that may change something; empty: all.", default=(), effective=False
+    )
+    allowlist_include_members: bool = flag("Members of the cluster may change something.", effective=False)
+    http_extra_headers: Mapping[str, Any] = setting(v.MAP, "Headers added to every reply.", default={}, effective=False)
+    https_extra_headers: Mapping[str, Any] = setting(
+        v.MAP, "Headers added when TLS is on.", default={}, effective=False
+    )
+    server_tokens: str = word(
+        "What the Server header tells.",
+        default="Original",
+        choices=("Original", "Minimal", "ProductOnly"),
+        effective=False,
+    )
+    request_queue_size: int = setting(
+        v.INT, "Connections that may wait to be accepted.", default=5, least=1, effective=False
+    )
+    thread_pool_size: int = setting(
+        v.INT, "Threads; the agent's REST API has none.", default=5, least=1, effective=False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ctl:
+    """How the command line reaches the agents."""
+
+    authentication: Login = section(Login)
+    insecure: bool = flag("Do not check the agents' certificates.")
+    cacert: str = text("File with the authorities that may sign them; by default `restapi.cafile`.")
+    certfile: str = text("File with the client certificate shown to agents.")
+    keyfile: str = text("File with its key.")
+    keyfile_password: v.Secret = secret("Password of the key.")
+
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A PostgreSQL role and how a connection as it is made; names as in libpq."""
+
+    username: str = text("Name of the role.")
+    password: v.Secret = secret("Password of the role.")
+    sslmode: str = word("libpq's sslmode.", default="", choices=SSL_MODES)
+    sslkey: str = text("libpq's sslkey.")
+    sslcert: str = text("libpq's sslcert.")
+    sslpassword: v.Secret = secret("libpq's sslpassword.")
+    sslrootcert: str = text("libpq's sslrootcert.")
+    sslcrl: str = text("libpq's sslcrl.")
+    sslcrldir: str = text("libpq's sslcrldir.")
+    sslnegotiation: str = word("libpq's sslnegotiation.", default="", choices=("postgres", "direct"))
+    gssencmode: str = word("libpq's gssencmode.", default="", choices=("disable", "prefer", "require"))
+    channel_binding: str = word("libpq's channel_binding.", default="", choices=("disable", "prefer", "require"))
+
+    def libpq(self) -> dict[str, str]:
+        """The connection parameters besides user and password; ``sslpassword`` among them in the clear."""
+        given = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {"username", "password"}}
+        return {
+            name: value.reveal() if isinstance(value, v.Secret) else value for name, value in given.items() if value
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """The roles that the agent uses; they exist with these passwords after a bootstrap."""
+
+    superuser: Role = section(Role)
+    replication: Role = section(Role)
+    rewind: Role = section(Role)
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Programs told of what happens; each gets action, role and scope as arguments."""
+
+    on_start: str = text("Run when PostgreSQL was started.")
+    on_stop: str = text("Run when PostgreSQL was stopped.")
+    on_restart: str = text("Run when PostgreSQL was restarted in its role.")
+    on_reload: str = text("Run when the configuration changed.")
+    on_role_change: str = text("Run when this node was promoted or demoted.")
+
+
+@dataclass(frozen=True, slots=True)
+class BinName:
+    """Names of PostgreSQL's programs where a distribution has other ones."""
+
+    pg_ctl: str = text("Name of pg_ctl.", default="pg_ctl", effective=False)
+    initdb: str = text("Name of initdb.", default="initdb", effective=False)
+    pg_controldata: str = text("Name of pg_controldata.", default="pg_controldata", effective=False)
+    pg_basebackup: str = text("Name of pg_basebackup.", default="pg_basebackup", effective=False)
+    postgres: str = text("Name of postgres.", default="postgres", effective=False)
+    pg_isready: str = text("Name of pg_isready.", default="pg_isready", effective=False)
+    pg_rewind: str = text("Name of pg_rewind.", default="pg_rewind", effective=False)
+
+
+_USUAL = Settings()
+BOTH, DYNAMIC = Where.BOTH, Where.DYNAMIC
+
+
+@dataclass(frozen=True, slots=True)
+class Postgresql:
+    """PostgreSQL on this node."""
+
+    listen: v.Listen = setting(
+        v.LISTEN, "Where PostgreSQL listens; by default at `connect_address`.", example="0.0.0.0:5432"
+    )
+    connect_address: v.Address = setting(
+        v.PG_ADDRESS, "Where other nodes and clients reach it; by default what `listen` says.", example="10.0.0.1:5432"
+    )
+    proxy_address: v.Address | None = setting(
+        v.PG_ADDRESS,
+        "Where a connection pooler beside PostgreSQL is reached; published as `proxy_url`.",
+        effective=False,
+    )
+    data_dir: str = text("The data directory.", required=True, example="/var/lib/postgresql/15/main")
+    config_dir: str = text("Directory of the configuration files; by default the data directory.")
+    bin_dir: str = text(
+        "Directory of PostgreSQL's programs; empty: found by PATH.", default="", example="/usr/lib/postgresql/15/bin"
+    )
+    bin_name: BinName = section(BinName)
+    pgpass: str = text("The password file that the agent writes; by default in `haagent.state_dir`.")
+    use_unix_socket: bool = flag("The agent connects through the Unix socket.")
+    use_unix_socket_repl: bool = flag("Local replication connections go through the Unix socket.", effective=False)
+    authentication: Authentication = section(Authentication)
+    callbacks: Callbacks = section(Callbacks)
+    parameters: Mapping[str, Any] = setting(
+        v.MAP, "PostgreSQL's parameters.", default={}, where=BOTH, example={"shared_buffers": "1GB"}
+    )
+    pg_hba: tuple[str, ...] = setting(
+        v.LINES, "The lines of pg_hba.conf.", default=(), where=BOTH, example=["host all all all scram-sha-256"]
+    )
+    pg_ident: tuple[str, ...] = setting(v.LINES, "The lines of pg_ident.conf.", default=(), where=BOTH)
+    pg_hosts: tuple[str, ...] = setting(
+        v.LINES, "The lines of pg_hosts.conf (PostgreSQL 19).", default=(), where=BOTH, effective=False
+    )
+    recovery_conf: Mapping[str, Any] = setting(
+        v.MAP, "Recovery parameters of standbys, such as restore_command.", default={}, where=BOTH
+    )
+    custom_conf: str = text("A file used as the base of postgresql.conf.", effective=False)
+    use_pg_rewind: bool = flag(
+        "A diverged former primary is rewound instead of cloned anew.", default=_USUAL.use_pg_rewind, where=BOTH
+    )
+    use_slots: bool = flag("Standbys stream through replication slots.", default=_USUAL.use_slots, where=DYNAMIC)
+    remove_data_directory_on_rewind_failure: bool = flag(
+        "When pg_rewind fails the data directory is moved aside and cloned anew.",
+        default=_USUAL.remove_data_directory_on_rewind_failure,
+        where=BOTH,
+    )
+    remove_data_directory_on_diverged_timelines: bool = flag(
+        "When history has diverged and pg_rewind is not used the data directory is moved aside and cloned anew.",
+        default=_USUAL.remove_data_directory_on_diverged_timelines,
+        where=BOTH,
+    )
+    create_replica_methods: tuple[str, ...] = setting(
+        v.WORDS,
+        "Ways to make a replica, in the order in which they are tried.",
+        default=("basebackup",),
+        where=BOTH,
+        effective=False,
+        aliases=("create_replica_method",),
+    )
+    basebackup: v.Options = setting(v.OPTIONS, "Options of pg_basebackup.", default=(), example=[{"max-rate": "100M"}])
+    rewind: v.Options = setting(v.OPTIONS, "Options of pg_rewind.", default=(), effective=False)
+    pg_ctl_timeout: float = seconds(
+        "How long a start, stop or restart may take.", default=60, least=1, where=BOTH, effective=False
+    )
+    pre_promote: str = text(
+        "Program run before a promotion; when it fails there is none, and the leader key is given up.", where=BOTH
+    )
+    before_stop: str = text("Program run to its end before PostgreSQL is stopped.", effective=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Watchdog:
+    """The kernel's watchdog device, which resets the machine when nobody feeds it."""
+
+    mode: str = word("Whether it is used.", default="off", choices=("off", "automatic", "required"), effective=False)
+    device: str = text("The device.", default="/dev/watchdog", effective=False)
+    driver: str = word(
+        "How the device is spoken to.", default="default", choices=("default", "testing"), effective=False
+    )
+    safety_margin: int = setting(
+        v.INT,
+        "How long before the leader key's end it fires; -1: at half the ttl.",
+        default=5,
+        least=-1,
+        effective=False,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TagFields:
+    """What the operator says of this node; further tags of any name are published as they are."""
+
+    nofailover: bool = flag("This node never becomes primary.")
+    failover_priority: int | None = setting(
+        v.INT, "Preference among equal candidates, higher first; 0 or less: never primary."
+    )
+    noloadbalance: bool = flag("`/replica` answers 503 here.")
+    clonefrom: bool = flag("New standbys are rather cloned from this node than from the leader.")
+    nosync: bool = flag("This node never acknowledges commits synchronously.")
+    sync_priority: int | None = setting(v.INT, "Preference as synchronous standby, higher first; 0 or less: never.")
+    nostream: bool = flag("This node takes WAL from the archive only.")
+    replicatefrom: str = text("Name of the member from which this node replicates.")
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """haagent's own settings, which Patroni does not know."""
+
+    state_dir: str = text(
+        "Directory of the agent's own small files; by default the data directory's path and `.haagent`.", default=""
+    )
+    peer_timeout: float = seconds(
+        "How long an election waits for another node's answer.", default=_USUAL.peer_timeout, least=0.05, most=5
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sections:
+    """The whole file."""
+
+    scope: str = text("Name of the cluster.", required=True, example="demo")
+    namespace: str = text("Where in etcd all clusters are kept.", default="/service/")
+    name: str = text("Name of this node, unique in its cluster.", required=True, example="node1")
+    haagent: Own = section(Own)
+    log: Log = section(Log)
+    etcd3: Etcd = section(Etcd)
+    restapi: RestApi = section(RestApi)
+    ctl: Ctl = section(Ctl)
+    bootstrap: Bootstrap = section(Bootstrap)
+    postgresql: Postgresql = section(Postgresql)
+    watchdog: Watchdog = section(Watchdog)
+    tags: TagFields = section(TagFields)
+    citus: Mapping[str, Any] = setting(v.MAP, "Citus clusters are not managed.", default={}, effective=False)
+    thread_pool_size: int = setting(v.INT, "Threads; the agent has no such pool.", default=5, least=1, effective=False)
+    thread_stack_size: str = text("Stack of such threads.", default="512kB", effective=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dynamic:
+    """The dynamic configuration: the `config` key, at first `bootstrap.dcs`; the same for all nodes."""
+
+    ttl: float = seconds(
+        "How long the leader key outlives its holder: the longest part of a failover.",
+        default=_USUAL.ttl,
+        where=DYNAMIC,
+    )
+    loop_wait: float = seconds(
+        "The longest time between two looks around; by default three tenths of `ttl`.",
+        default=_USUAL.loop_wait,
+        where=DYNAMIC,
+    )
+    retry_timeout: float = seconds(
+        "How long etcd may be silent without harm; by default three tenths of `ttl`.",
+        default=_USUAL.retry_timeout,
+        where=DYNAMIC,
+    )
+    maximum_lag_on_failover: int = setting(
+        v.INT,
+        "How far behind a standby may be and still be elected.",
+        default=_USUAL.maximum_lag_on_failover,
+        least=0,
+        unit="bytes",
+        where=DYNAMIC,
+    )
+    maximum_lag_on_syncnode: int = setting(
+        v.INT,
+        "How far behind a synchronous standby may be and stay one; 0 or less: any.",
+        default=_USUAL.maximum_lag_on_syncnode,
+        unit="bytes",
+        where=DYNAMIC,
+        effective=False,
+    )
+    primary_race_backoff: float = seconds(
+        "Standbys wait so long before an election while WAL still arrives.",
+        default=0,
+        least=0,
+        where=DYNAMIC,
+        effective=False,
+    )
+    max_timelines_history: int = setting(
+        v.INT,
+        "Promotions kept in the `history` key; 0: all.",
+        default=_USUAL.max_timelines_history,
+        least=0,
+        where=DYNAMIC,
+    )
+    check_timeline: bool = flag(
+        "Only nodes of the newest timeline may be elected.", default=_USUAL.check_timeline, where=DYNAMIC
+    )
+    primary_start_timeout: float = seconds(
+        "How long a crashed primary may take to come back in place; 0: hand over at once.",
+        default=_USUAL.primary_start_timeout,
+        least=0,
+        where=DYNAMIC,
+        aliases=("master_start_timeout",),
+    )
+    primary_stop_timeout: float = seconds(
+        "How long PostgreSQL may take to stop in synchronous mode before it is killed; 0: any.",
+        default=_USUAL.primary_stop_timeout,
+        where=DYNAMIC,
+        aliases=("master_stop_timeout",),
+    )
+    pause: bool = flag("The agents watch and keep their hands off.", default=_USUAL.pause, where=DYNAMIC)
+    synchronous_mode: str = word(
+        "Whether commits wait for standbys, and only those may be elected.",
+        default=_USUAL.synchronous_mode,
+        choices=("off", "on", "quorum"),
+        where=DYNAMIC,
+        effective=False,
+    )
+    synchronous_mode_strict: bool = flag(
+        "Without a synchronous standby commits wait.",
+        default=_USUAL.synchronous_mode_strict,
+        where=DYNAMIC,
+        effective=False,
+    )
+    synchronous_node_count: int = setting(
+        v.INT,
+        "How many standbys acknowledge each commit.",
+        default=_USUAL.synchronous_node_count,
+        least=1,
+        where=DYNAMIC,
+        effective=False,
+    )
+    failsafe_mode: bool = flag(
+        "A primary without etcd goes on while all members consent.",
+        default=_USUAL.failsafe_mode,
+        where=DYNAMIC,
+        effective=False,
+    )
+    standby_cluster: Mapping[str, Any] | None = setting(
+        v.MAP, "The cluster follows a primary elsewhere.", where=DYNAMIC, effective=False
+    )
+    member_slots_ttl: float = seconds(
+        "How long an absent member's replication slot is kept.", default=_USUAL.member_slots_ttl, least=0, where=DYNAMIC
+    )
+    slots: Mapping[str, Any] = setting(
+        v.MAP, "Permanent replication slots by name.", default={}, where=DYNAMIC, effective=False
+    )
+    ignore_slots: tuple[Mapping[str, Any], ...] = setting(
+        v.MAPS, "Properties of slots that are left alone.", default=(), where=DYNAMIC, effective=False
+    )
+    postgresql: Postgresql = section(Postgresql)
+
+
+ROLE_KEYS = tuple(
+    f"{name}_{role}"
+    for name in ("parameters", "pg_hba", "pg_ident", "pg_hosts")
+    for role in ("primary", "replica", "standby_leader")
+)
+"""Keys of a dynamic `postgresql` section that hold for one role only; accepted, without effect yet."""
+
+FOREIGN = ("consul", "zookeeper", "exhibitor", "kubernetes", "raft", "etcd")
+"""Sections of stores that haagent does not speak to; ``etcd`` is etcd's v2 API."""
+
+
+LOCAL_FIELDS = tuple(f for f in walk(Sections) if f.where is not Where.DYNAMIC)
+"""What this node's file may say."""
+
+DYNAMIC_FIELDS = tuple(f for f in walk(Dynamic) if f.where is not Where.LOCAL)
+"""What the dynamic configuration may say."""
+
+FIELDS = (*LOCAL_FIELDS, *DYNAMIC_FIELDS)
+"""All settings as one table."""
