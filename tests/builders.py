@@ -199,9 +199,7 @@ def a_guard(*, permit_s: float | None = None, now: Instant = NOW, term: Term = T
 
 def a_memory(state: State = State.STANDBY, **changes: Any) -> Memory:
     """What a node that runs for a while carries along."""
-    memory = Memory(
-        state=state, since=later(NOW, -60), row=599, why="all is well", begun=True, last_leader="a"
-    )
+    memory = Memory(state=state, since=later(NOW, -60), row=599, why="all is well", begun=True, last_leader="a")
     return replace(memory, **changes)
 
 
@@ -211,9 +209,7 @@ def some_settings(**changes: Any) -> Settings:
 
 def a_reply(name: str, *, lsn: Lsn = LSN, timeline: int = 1, **changes: Any) -> PeerReply:
     """What a standby answers before an election."""
-    reply = PeerReply(
-        name, reached=True, running=True, timeline=Timeline(timeline), lsn=lsn, replayed_lsn=lsn
-    )
+    reply = PeerReply(name, reached=True, running=True, timeline=Timeline(timeline), lsn=lsn, replayed_lsn=lsn)
     return replace(reply, **changes)
 
 
