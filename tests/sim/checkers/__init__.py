@@ -1,0 +1,1 @@
+"""The invariants, one file each: a checker hears every event and says in words what must never happen."""

@@ -1,0 +1,34 @@
+"""Every checker there is, set up for one world."""
+
+from __future__ import annotations
+
+from haagent.core.lease import KILL_TIME_S
+from tests.sim.checkers.base import Checker
+from tests.sim.checkers.by_the_table import ByTheTable
+from tests.sim.checkers.copies import AnotherCopy
+from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.leader_key import LeaderKeyPassesOn
+from tests.sim.checkers.liveness import Liveness
+from tests.sim.checkers.one_promoter import OnePromoter
+from tests.sim.checkers.one_writer import OneWriter
+from tests.sim.checkers.permit import WithinPermit
+from tests.sim.checkers.quiet import Quiet
+from tests.sim.checkers.routing import OneRoute
+from tests.sim.checkers.under_lease import UnderLease
+
+
+def all_checkers(*, fence: bool, bound_s: float) -> list[Checker]:
+    """``bound_s``: within how many seconds after healing the cluster must be whole."""
+    return [
+        OneWriter(),
+        WithinPermit(0.0 if fence else KILL_TIME_S),
+        UnderLease(),
+        OnePromoter(),
+        LeaderKeyPassesOn(),
+        OneRoute(),
+        ByTheTable(),
+        AnotherCopy(),
+        SynchronousCommitsLast(),
+        Liveness(bound_s),
+        Quiet(),
+    ]

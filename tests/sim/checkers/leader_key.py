@@ -1,0 +1,41 @@
+"""The leader key passes on only by expiry, by its holder's own hand once not writable, or after a standstill of ttl."""
+
+from __future__ import annotations
+
+from tests.sim.checkers.base import Checker
+from tests.sim.world.events import Event, LeaderKeyChanged, Readonly, Writable
+
+ROUNDING_S = 1e-6
+
+
+class LeaderKeyPassesOn(Checker):
+    name = "leader key"
+
+    def __init__(self) -> None:
+        self._last: LeaderKeyChanged | None = None
+        self._writable: dict[str, int] = {}
+
+    def see(self, event: Event) -> str | None:
+        if isinstance(event, Writable):
+            self._writable[event.where] = event.promotion
+        elif isinstance(event, Readonly):
+            self._writable.pop(event.where, None)
+        elif isinstance(event, LeaderKeyChanged):
+            last, self._last = self._last, event
+            return self._judge(last, event)
+        return None
+
+    def _judge(self, last: LeaderKeyChanged | None, event: LeaderKeyChanged) -> str | None:
+        if last is None or last.name is None:
+            return None
+        if event.name is not None:
+            if event.name != last.name or event.term != last.term:
+                return f"{event.name} wrote the leader key of {last.name} over"
+            return None
+        if event.cause == "resign" and last.name in self._writable:
+            return f"{last.name} gave the leader key up while its PostgreSQL was writable"
+        if event.cause == "depose" and event.at - last.at < last.ttl - ROUNDING_S:
+            return f"the key of {last.name} was deleted {event.at - last.at:.3f} s after its last write; ttl {last.ttl}"
+        if event.cause not in ("resign", "depose", "expiry", "revoke"):
+            return f"the leader key of {last.name} ended by {event.cause}"
+        return None

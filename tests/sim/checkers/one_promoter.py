@@ -1,0 +1,23 @@
+"""A timeline has one promoter, and standbys never take records of another history for their own."""
+
+from __future__ import annotations
+
+from tests.sim.checkers.base import Checker
+from tests.sim.world.events import Corrupted, Event, Writable
+
+
+class OnePromoter(Checker):
+    name = "one promoter"
+
+    def __init__(self) -> None:
+        self._made: dict[int, str] = {}
+
+    def see(self, event: Event) -> str | None:
+        if isinstance(event, Corrupted):
+            return f"{event.where} streams from {event.upstream} onto a history that parted before {event.lsn}"
+        if not isinstance(event, Writable) or not event.promoted:
+            return None
+        maker = self._made.setdefault(event.timeline, event.where)
+        if maker != event.where:
+            return f"{event.where} made timeline {event.timeline}, as {maker} had before"
+        return None

@@ -1,0 +1,143 @@
+"""Each checker passes a hand-made good history and names what is wrong in a bad one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from haagent.core.terms import Lsn
+from tests.sim.checkers.all import all_checkers
+from tests.sim.checkers.base import Checker
+from tests.sim.checkers.by_the_table import ByTheTable
+from tests.sim.checkers.copies import AnotherCopy
+from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.leader_key import LeaderKeyPassesOn
+from tests.sim.checkers.liveness import HEALED, QUIET, Liveness
+from tests.sim.checkers.one_promoter import OnePromoter
+from tests.sim.checkers.one_writer import OneWriter
+from tests.sim.checkers.permit import WithinPermit
+from tests.sim.checkers.quiet import Quiet
+from tests.sim.checkers.routing import OneRoute
+from tests.sim.checkers.under_lease import UnderLease
+from tests.sim.world.events import (
+    Acked,
+    Committed,
+    Corrupted,
+    Crashed,
+    DataGone,
+    Event,
+    Fault,
+    Judged,
+    KeyWritten,
+    LeaderKeyChanged,
+    Note,
+    Readonly,
+    Routed,
+    StateChanged,
+    Writable,
+)
+
+
+def commit(at: float, node: str, promotion: int, permit: float | None = 1e9, number: int = 1) -> Committed:
+    return Committed(at, node, number, number, 1, Lsn(number), promotion, False, permit)
+
+
+def acked(at: float, node: str, promotion: int, number: int = 1, *, sync: bool = False) -> Acked:
+    return Acked(at, node, number, number, promotion, sync, 1e9)
+
+
+def writable(at: float, node: str, promotion: int, timeline: int = 1, holds: Sequence[int] = ()) -> Writable:
+    return Writable(at, node, timeline, Lsn(0), promotion, True, set(holds).__contains__)
+
+
+def key(at: float, name: str | None, cause: str, term: int = 5, ttl: float = 10) -> LeaderKeyChanged:
+    return LeaderKeyChanged(at, "etcd", name, term, 9, cause, ttl)
+
+
+A_LEADS = key(0, "a", "campaign")
+WHOLE = Judged(9, "run", ("a",), ("b", "c"), ("a", "b", "c"))
+HALF = Judged(9, "run", ("a",), ("b",), ("a", "b", "c"))
+
+CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
+    (
+        OneWriter(),
+        [commit(1, "a", 1), acked(1, "a", 1), commit(5, "b", 2)],
+        [commit(6, "a", 1)],
+        "a made commit 1 after b",
+    ),
+    (OneWriter(), [commit(1, "a", 1), commit(5, "b", 2)], [acked(6, "a", 1)], "a acknowledged"),
+    (WithinPermit(0.3), [commit(1, "a", 1, 1.5), commit(1.7, "a", 1, 1.5)], [commit(1.9, "a", 1, 1.5)], "0.400 s"),
+    (WithinPermit(0.3), [], [commit(1, "a", 1, None)], "without a permit"),
+    (UnderLease(), [A_LEADS, commit(1, "a", 1)], [commit(2, "b", 2)], "while a held"),
+    (UnderLease(), [A_LEADS, key(3, None, "expiry")], [commit(4, "a", 1)], "while nobody held"),
+    (OnePromoter(), [writable(1, "a", 1, 2), writable(2, "b", 2, 3)], [writable(3, "c", 3, 3)], "c made timeline 3"),
+    (OnePromoter(), [], [Corrupted(1, "b", "a", Lsn(5))], "b streams from a"),
+    (
+        LeaderKeyPassesOn(),
+        [A_LEADS, writable(1, "a", 1), Readonly(5, "a", 1, "fast stop"), key(6, None, "resign"), key(7, "b", "x", 8)],
+        [],
+        "",
+    ),
+    (LeaderKeyPassesOn(), [A_LEADS, writable(1, "a", 1)], [key(6, None, "resign")], "while its PostgreSQL was writ"),
+    (LeaderKeyPassesOn(), [A_LEADS, key(1, "a", "renewal"), key(11, None, "depose"), A_LEADS], [key(5, None, "depose")],
+     "5.000 s after its last write"),
+    (LeaderKeyPassesOn(), [A_LEADS], [key(1, "b", "campaign", 7)], "b wrote the leader key of a over"),
+    (LeaderKeyPassesOn(), [A_LEADS], [key(1, None, "foreign")], "ended by foreign"),
+    (OneRoute(), [Routed(1, "proxy", ()), Routed(2, "proxy", ("a",))], [Routed(3, "proxy", ("a", "b"))], "a and b"),
+    (ByTheTable(), [StateChanged(1, "a", "standby", "candidate", 560)], [Crashed(2, "a", "KeyError('x')")], "KeyError"),
+    (ByTheTable(), [], [StateChanged(1, "a", "standby", "primary", 560)], "leads from"),
+    (ByTheTable(), [], [StateChanged(1, "a", "standby", "primary", 7)], "not in the table"),
+    (
+        AnotherCopy(),
+        [DataGone(1, "a", "valid moved aside", ("b",)), DataGone(2, "b", "unfinished moved aside", ())],
+        [DataGone(3, "a", "valid moved aside: diverged", ())],
+        "no other node holds a copy",
+    ),
+    (
+        SynchronousCommitsLast(),
+        [acked(1, "a", 1, 1, sync=True), acked(2, "a", 1, 2), writable(3, "b", 2, 2, [1])],
+        [writable(4, "c", 3, 3, [2])],
+        "c leads without 1",
+    ),
+    (Liveness(5), [HALF, Note(1, "run", HEALED), WHOLE], [], ""),
+    (Liveness(5), [Note(1, "run", HEALED)], [HALF], "not well ['c']"),
+    (
+        Quiet(),
+        [
+            StateChanged(0, "a", "standby", "candidate", 560),
+            KeyWritten(1, "etcd", "members/a", "a", "1"),
+            Note(2, "run", QUIET),
+            KeyWritten(3, "etcd", "members/a", "a", "2"),
+            KeyWritten(3, "etcd", "leader", "a", "a"),
+            KeyWritten(4, "etcd", "leader", "a", "a"),
+            key(5, "a", "renewal"),
+        ],
+        [KeyWritten(6, "etcd", "members/a", "a", "2")],
+        "a wrote the key members/a again",
+    ),
+    (Quiet(), [Note(2, "run", QUIET)], [key(5, None, "expiry")], "changed by expiry"),
+    (Quiet(), [Note(2, "run", QUIET), Fault(3, "a", "freeze"), key(5, None, "expiry")], [], ""),
+    (Quiet(), [Note(2, "run", QUIET)], [StateChanged(3, "a", "standby", "fenced", 520)], "without any fault a went"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("checker", "good", "bad", "said"), CASES)
+def test_a_checker_passes_the_good_and_names_the_bad(
+    checker: Checker, good: list[Event], bad: list[Event], said: str
+) -> None:
+    assert [found for event in good if (found := checker.see(event))] == []
+    named = [text for event in bad if (text := checker.see(event))]
+    assert [said in text for text in named] == [True] * len(bad)
+
+
+def test_a_history_that_ends_before_the_cluster_is_whole_is_no_success() -> None:
+    checker = Liveness(100)
+    assert checker.see(Note(1, "run", HEALED)) is None
+    assert checker.see(HALF) is None
+    assert "at the end" in (checker.finish() or "")
+
+
+def test_every_checker_has_a_name_of_its_own() -> None:
+    names = [checker.name for checker in all_checkers(fence=False, bound_s=60)]
+    assert len(set(names)) == len(names)
