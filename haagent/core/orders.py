@@ -309,7 +309,7 @@ def promote(v: View) -> Orders:
 
 def promote_again(v: View) -> Orders:
     term = v.lease.term
-    return Orders(() if term is None else (Promote(term),), {"promoted_at": v.now})
+    return Orders(() if term is None else (*_arm(v), Promote(term)), {"promoted_at": v.now})
 
 
 def start_primary(v: View) -> Orders:

@@ -104,6 +104,11 @@ def guardless(v: View) -> bool:
     return not c.guard_ready(v) and not v.settings.pause
 
 
+def guard_overdue(v: View) -> bool:
+    """A promotion has waited five seconds for its guard."""
+    return v.now - v.memory.since >= 5.0
+
+
 S = State
 
 TABLE: tuple[Row, ...] = (
@@ -633,6 +638,15 @@ TABLE: tuple[Row, ...] = (
         S.PRIMARY,
         o.begin_to_lead,
         "PostgreSQL accepts writes",
+        wake_s=0.0,
+    ),
+    Row(
+        748,
+        S.PROMOTING,
+        (guardless, c.in_recovery, guard_overdue),
+        S.STANDBY,
+        o.veto,
+        "no guard could be armed: leadership is given up",
         wake_s=0.0,
     ),
     Row(

@@ -1,0 +1,44 @@
+"""Operators' callbacks: in the background, one after the other, in order, each bounded; never in the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from haagent.ports import PortError, Postgres
+
+log = logging.getLogger("haagent.hooks")
+
+CALLBACK_TIMEOUT_S = 300.0
+MOST_WAITING = 100
+
+
+class Hooks:
+    """A bounded queue of callbacks and the task that works it off."""
+
+    def __init__(self, postgres: Postgres, commands: Mapping[str, str], scope: str) -> None:
+        self._postgres, self._commands, self._scope = postgres, commands, scope
+        self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_WAITING)
+
+    def tell(self, event: str, role: str) -> None:
+        """Queue a callback; dropped, with a warning, when a hundred are waiting."""
+        if not self._commands.get(event):
+            return
+        try:
+            self._queue.put_nowait((event, role))
+        except asyncio.QueueFull:
+            log.warning("%d callbacks are waiting: %s %s is dropped", MOST_WAITING, event, role)
+
+    async def run(self) -> None:
+        """Work the queue off, for ever."""
+        while True:
+            event, role = await self._queue.get()
+            command = self._commands[event]
+            try:
+                code = await self._postgres.run_hook(command, (event, role, self._scope), CALLBACK_TIMEOUT_S)
+            except PortError as failure:
+                log.warning("callback %s (%s) failed: %s", event, command, failure)
+                continue
+            level = logging.INFO if code == 0 else logging.WARNING
+            log.log(level, "callback %s %s ended with exit code %d", event, role, code)

@@ -1,0 +1,172 @@
+"""The keeper renews this node's lease, and with it the leader key; it judges nothing.
+
+The loop lets it renew until ``hold_until``; a loop that hangs lets the lease lapse. A renewal counts from when it was
+sent, and only once the guarded write on the leader key was confirmed. The lease path touches no file, runs no SQL,
+resolves no names and writes no log that can block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from haagent.core.facts import LeaseFacts, Timing
+from haagent.core.lease import proven
+from haagent.core.terms import Instant, LeaseId, Term, later
+from haagent.ports import Clock, Dcs, Guard, PortError, Refused
+
+RETRY_S = 0.2
+FOREVER = Instant(float("inf"))
+
+
+class Keeper:
+    """Holds the one lease of this node."""
+
+    def __init__(self, name: str, dcs: Dcs, guard: Guard, clock: Clock, wake: Callable[[str], None]) -> None:
+        self._name, self._dcs, self._guard, self._clock, self._wake = name, dcs, guard, clock, wake
+        self._facts = LeaseFacts()
+        self._timing: Timing | None = None
+        self._granted_ttl = 0.0
+        self._hold_until = Instant(0.0)
+        self._poked = asyncio.Event()
+        self._next_at = Instant(0.0)
+        self._renewing = asyncio.Lock()
+        self.open_ended = False
+        """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
+
+    def facts(self) -> LeaseFacts:
+        """The lease as proven so far; an answer on its way counts for nothing."""
+        if self.open_ended and self._facts.term is not None and self._facts.lost is None:
+            return replace(self._facts, permit_until=FOREVER, demote_at=FOREVER)
+        return self._facts
+
+    def hold(self, until: Instant, timing: Timing) -> None:
+        """Let the keeper renew until an instant, with these deadlines."""
+        first = self._timing is None
+        self._hold_until, self._timing = until, timing
+        if first:
+            self._poked.set()
+
+    async def run(self) -> None:
+        """Renew for ever."""
+        while True:
+            await self._wait()
+            if self._timing is None or self._clock.now() >= self._hold_until:
+                self._next_at = later(self._clock.now(), RETRY_S)
+                continue
+            async with self._renewing:
+                await self._renew_once()
+
+    async def _wait(self) -> None:
+        delay = self._next_at - self._clock.now()
+        self._poked.clear()
+        if delay > 0:
+            try:
+                async with asyncio.timeout(delay):
+                    await self._poked.wait()
+            except TimeoutError:
+                pass
+
+    async def _renew_once(self) -> None:
+        timing = self._deadlines()
+        sent_at = self._clock.now()
+        self._next_at = later(sent_at, timing.renew_every)
+        try:
+            if self._facts.lease_id is None:
+                await self._open()
+            elif self._facts.term is not None and self._facts.lost is None:
+                await self._renew_leader_key(sent_at, timing)
+            elif self._facts.term is None:
+                self._next_at = later(sent_at, timing.ttl / 3)
+                await self._keep_alive(self._facts.lease_id, timing)
+        except PortError:
+            self._next_at = later(self._clock.now(), RETRY_S)
+
+    async def _renew_leader_key(self, sent_at: Instant, timing: Timing) -> None:
+        term, lease = self._facts.term, self._facts.lease_id
+        if term is None or lease is None:
+            return
+        try:
+            await self._dcs.renew(self._name, term, lease, timing.renew_timeout)
+        except Refused as why:
+            self._facts = replace(self._facts, lost=str(why))
+            self._wake("lease lost")
+            return
+        if self._facts.term == term and self._facts.lost is None:
+            self._prove(lease, term, sent_at, timing)
+
+    def _prove(self, lease: LeaseId, term: Term, sent_at: Instant, timing: Timing) -> None:
+        if self._facts.term == term and self._facts.renewed_at is not None and sent_at <= self._facts.renewed_at:
+            return
+        self._facts = proven(lease, term, sent_at, timing)
+        if self._facts.permit_until is not None and not self.open_ended:
+            self._guard.extend(term, self._facts.permit_until)
+
+    async def _keep_alive(self, lease: LeaseId, timing: Timing) -> None:
+        try:
+            await self._dcs.keepalive(lease, timing.renew_timeout)
+        except Refused:
+            self._facts = LeaseFacts()
+            self._next_at = self._clock.now()
+
+    async def _open(self) -> LeaseId:
+        timing = self._deadlines()
+        lease = await self._dcs.open_lease(timing.ttl, timing.renew_timeout)
+        self._granted_ttl = timing.ttl
+        self._facts = LeaseFacts(lease_id=lease)
+        self._wake("lease opened")
+        return lease
+
+    def _deadlines(self) -> Timing:
+        if self._timing is None:
+            raise AssertionError("the loop has not ticked yet")
+        return self._timing
+
+    # --- on the loop's order ---
+
+    async def campaign(self) -> Term:
+        """Try for the leader key; the permit counts from the keepalive sent before. Refused when somebody holds it."""
+        timing = self._deadlines()
+        async with self._renewing:
+            sent_at = self._clock.now()
+            lease = self._facts.lease_id
+            if lease is not None:
+                try:
+                    await self._dcs.keepalive(lease, timing.renew_timeout)
+                except Refused:
+                    lease = None
+            if lease is None:
+                sent_at = self._clock.now()
+                lease = await self._open()
+            term = await self._dcs.campaign(self._name, lease, timing.renew_timeout)
+            self._prove(lease, term, sent_at, timing)
+            self._next_at = later(sent_at, timing.renew_every)
+            self._poked.set()
+            return term
+
+    async def resume(self, term: Term, lease: LeaseId) -> None:
+        """Go on with the lease of this node's previous agent, once a renewal proves it."""
+        timing = self._deadlines()
+        async with self._renewing:
+            sent_at = self._clock.now()
+            await self._dcs.renew(self._name, term, lease, timing.renew_timeout)
+            self._prove(lease, term, sent_at, timing)
+            self._next_at = later(sent_at, timing.renew_every)
+            self._poked.set()
+
+    async def resign(self, term: Term) -> None:
+        """Give the leader key up; afterwards this node holds no term."""
+        timing = self._deadlines()
+        async with self._renewing:
+            if self._facts.term != term:
+                return
+            lost = self._facts.lost is not None
+            try:
+                if not lost:
+                    await self._dcs.resign(term, timing.renew_timeout)
+            except Refused:
+                lost = True
+            self._facts = LeaseFacts(lease_id=None if lost else self._facts.lease_id)
+            self._next_at = self._clock.now()
+            self._poked.set()

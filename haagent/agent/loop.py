@@ -1,0 +1,259 @@
+"""Observe, decide, perform, wait: the loop chooses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from haagent.agent.hooks import Hooks
+from haagent.agent.jobs import Jobs
+from haagent.agent.keeper import Keeper
+from haagent.agent.observe import Observer
+from haagent.agent.perform import Hands, Performer, Ports
+from haagent.core import lease
+from haagent.core.actions import Plan
+from haagent.core.answers import Answer
+from haagent.core.decide import decide
+from haagent.core.facts import (
+    ClusterFacts,
+    DataFacts,
+    DataKind,
+    Document,
+    Intent,
+    Me,
+    Memory,
+    Outcome,
+    PostgresFacts,
+    Settings,
+    View,
+)
+from haagent.core.states import State
+from haagent.core.terms import Instant, LeaseId, Revision, Term
+
+log = logging.getLogger("haagent.loop")
+
+DCS_WRITERS = frozenset(
+    {
+        "Campaign",
+        "Depose",
+        "Resign",
+        "BeginInitialize",
+        "FinishInitialize",
+        "AbandonInitialize",
+        "PutConfig",
+        "PutFailover",
+        "PublishMember",
+        "PublishStatus",
+        "PublishHistory",
+    }
+)
+
+
+class Agent:
+    """One node's agent over its ports; ``settings`` turns the stored dynamic configuration into the one in use."""
+
+    def __init__(
+        self,
+        me: Me,
+        ports: Ports,
+        settings: Callable[[Document | None], Settings],
+        *,
+        callbacks: Mapping[str, str] | None = None,
+        reload: Callable[[], None] | None = None,
+        noted: Callable[[View, Plan], None] | None = None,
+    ) -> None:
+        self.me, self._ports, self._read_settings, self._noted = me, ports, settings, noted
+        self._woken = asyncio.Event()
+        self._intents: list[Intent] = []
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._next_intent = 1
+        self._stopping = self._ended = self._reread = False
+        self._observer = Observer(ports.dcs, ports.postgres, ports.clock)
+        self._keeper = Keeper(me.name, ports.dcs, ports.guard, ports.clock, self.wake)
+        self._jobs = Jobs(ports.clock, self.wake)
+        self._hooks = Hooks(ports.postgres, callbacks or {}, me.scope)
+        hands = Hands(self._keeper, self._jobs, self._hooks, self._answer, settings, reload or self.reread)
+        self._performer = Performer(me, ports, hands)
+        self._settings = settings(None)
+        self._config_revision: Revision | None = None
+        self._memory = Memory(state=State.FENCED, since=ports.clock.now(), resumable=self._left_behind())
+        self._outcomes: tuple[Outcome, ...] = ()
+        self._view: View | None = None
+
+    # --- what others call ---
+
+    def wake(self, reason: str) -> None:
+        """End the loop's sleep at once."""
+        log.debug("woken: %s", reason)
+        self._observer.mark_stale()
+        self._woken.set()
+
+    def stop(self) -> None:
+        """As on SIGTERM: stop PostgreSQL in good order, give leadership up, end."""
+        self._stopping = True
+        self.wake("asked to stop")
+
+    def reread(self, me: Me | None = None) -> None:
+        """The file was read again: settings, and with ``me`` this node's description, are taken anew."""
+        if me is not None:
+            self.me = self._performer.me = me
+        self._reread = True
+        self.wake("configuration read again")
+
+    def current(self) -> View:
+        """The last published view, with clock, lease and guard as of this moment, and PostgreSQL's end at once."""
+        view = self._view if self._view is not None else self._blank()
+        postgres = replace(view.postgres, postmaster=None) if self._ended else view.postgres
+        return replace(
+            view,
+            now=self._ports.clock.now(),
+            wall=self._ports.clock.wall(),
+            lease=self._keeper.facts(),
+            guard=self._ports.guard.facts(),
+            job=self._jobs.facts(),
+            postgres=postgres,
+        )
+
+    async def submit(self, kind: str, body: Document, origin: str = "") -> Answer:
+        """Hand an operator's request to the core and wait for its answer."""
+        number = self._next_intent
+        self._next_intent += 1
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        self._intents.append(Intent(number, kind, body, self._ports.clock.now(), origin))
+        log.info("request %d: %s from %s: %s", number, kind, origin or "unknown", dict(body))
+        self.wake(f"request {kind}")
+        try:
+            return await future
+        finally:
+            self._answers.pop(number, None)
+
+    # --- the loop ---
+
+    async def run(self) -> int:
+        """Tick until stopped; the exit code. A task of the agent that fails ends it, and the permit then runs out."""
+        self._ports.postgres.on_end(self._postgres_ended)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._keeper.run(), name="keeper"),
+                group.create_task(self._ports.dcs.watch(self.wake), name="watch"),
+                group.create_task(self._hooks.run(), name="hooks"),
+            ]
+            code = await self._tick_until_exit()
+            for task in tasks:
+                task.cancel()
+        await self._jobs.cancel()
+        return code
+
+    async def _tick_until_exit(self) -> int:
+        while True:
+            wake_in = await self.tick()
+            if self._performer.exit_code is not None:
+                self._refuse_waiting("the agent has ended")
+                return self._performer.exit_code
+            await self._sleep(wake_in)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def tick(self) -> float:
+        """One round; how long to sleep after it, in seconds."""
+        self._woken.clear()
+        view = await self._observe()
+        plan = decide(view)
+        self._keeper.hold(plan.hold_until, view.timing)
+        self._log(view, plan)
+        self._memory = plan.memory
+        self._view = replace(view, memory=plan.memory)
+        if self._noted is not None:
+            self._noted(view, plan)
+        self._performer.settings, self._performer.snapshot = view.settings, view.snapshot
+        self._outcomes = await self._performer.perform(plan.actions)
+        if any(outcome.action in DCS_WRITERS for outcome in self._outcomes):
+            self._observer.mark_stale()
+        return plan.wake_in
+
+    async def _observe(self) -> View:
+        self._ended = False
+        postgres, cluster = await self._observer.look(self._settings, self._keeper.facts())
+        self._settings = self._settings_for(cluster)
+        self._keeper.open_ended = self._settings.pause
+        settings = self._settings
+        intents, self._intents = tuple(self._intents), []
+        return View(
+            now=self._ports.clock.now(),
+            wall=self._ports.clock.wall(),
+            me=self.me,
+            settings=settings,
+            timing=lease.timing(settings.ttl, settings.loop_wait, settings.retry_timeout),
+            postgres=postgres,
+            cluster=cluster,
+            lease=self._keeper.facts(),
+            guard=self._ports.guard.facts(),
+            memory=self._memory,
+            peers=self._performer.polled,
+            job=self._jobs.facts(),
+            outcomes=self._outcomes,
+            intents=intents,
+            stopping=self._stopping,
+        )
+
+    def _settings_for(self, cluster: ClusterFacts) -> Settings:
+        """The settings in use: an invalid document leaves the last good ones in force."""
+        stored = cluster.snapshot.config if cluster.snapshot else None
+        revision = stored.revision if stored else None
+        if revision == self._config_revision and not self._reread:
+            return self._settings
+        self._config_revision, self._reread = revision, False
+        try:
+            return self._read_settings(stored.document if stored else None)
+        except ValueError as why:
+            log.error("the dynamic configuration is not valid and is not taken; the last good one stays: %s", why)
+            return self._settings
+
+    def _log(self, view: View, plan: Plan) -> None:
+        if plan.memory.state is not view.memory.state:
+            log.info("%s -> %s: row %d: %s", view.memory.state.value, plan.memory.state.value, plan.row, plan.why)
+        elif plan.row != view.memory.row or plan.memory.why != view.memory.why:
+            log.info("%s: row %d: %s", plan.memory.state.value, plan.row, plan.why)
+
+    def _postgres_ended(self, reason: str) -> None:
+        self._ended = True
+        self.wake(reason)
+
+    def _answer(self, number: int, status: int, body: str | Document) -> None:
+        future = self._answers.get(number)
+        if future is not None and not future.done():
+            future.set_result(Answer(status, body))
+
+    def _refuse_waiting(self, why: str) -> None:
+        for number in list(self._answers):
+            self._answer(number, 503, why)
+
+    def _left_behind(self) -> tuple[Term, LeaseId] | None:
+        stored = self._ports.store.load()
+        term, lease_id = stored.get("term"), stored.get("lease_id")
+        if isinstance(term, int) and isinstance(lease_id, int):
+            return Term(term), LeaseId(lease_id)
+        return None
+
+    def _blank(self) -> View:
+        settings = self._settings
+        return View(
+            now=Instant(0.0),
+            wall=0.0,
+            me=self.me,
+            settings=settings,
+            timing=lease.timing(settings.ttl, settings.loop_wait, settings.retry_timeout),
+            postgres=PostgresFacts(DataFacts(DataKind.ABSENT)),
+            cluster=ClusterFacts(silent_since=Instant(0.0), silent_why="the agent is starting"),
+            lease=self._keeper.facts(),
+            guard=self._ports.guard.facts(),
+            memory=self._memory,
+        )

@@ -1,0 +1,63 @@
+"""Ports in, facts out: everything that a View needs, each within its time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from haagent.core.facts import ClusterFacts, LeaseFacts, PostgresFacts, Settings
+from haagent.core.terms import Instant
+from haagent.ports import Clock, Dcs, PortError, Postgres
+
+PROBE_TIMEOUT_S = 1.0
+FRESH_S = 0.1
+"""A snapshot this young, with no sign of a change since, need not be read again."""
+
+
+class Observer:
+    """Remembers what was last seen, so that silence can be dated."""
+
+    def __init__(self, dcs: Dcs, postgres: Postgres, clock: Clock) -> None:
+        self._dcs, self._postgres, self._clock = dcs, postgres, clock
+        self._cluster = ClusterFacts()
+        self._stale = True
+
+    def mark_stale(self) -> None:
+        """The cluster's keys may have changed: the next look reads them anew."""
+        self._stale = True
+
+    async def look(self, settings: Settings, lease: LeaseFacts) -> tuple[PostgresFacts, ClusterFacts]:
+        """PostgreSQL and the cluster, looked at side by side."""
+        return await asyncio.gather(self._postgres.probe(PROBE_TIMEOUT_S), self._look_at_cluster(settings, lease))
+
+    async def _look_at_cluster(self, settings: Settings, lease: LeaseFacts) -> ClusterFacts:
+        now, seen_at = self._clock.now(), self._cluster.seen_at
+        fresh = seen_at is not None and now - seen_at < FRESH_S and self._cluster.silent_since is None
+        if not (fresh and not self._stale):
+            self._stale = False
+            await self._read(now, self._patience(settings, lease, now))
+        self._cluster = ClusterFacts(
+            self._cluster.snapshot,
+            self._cluster.seen_at,
+            self._cluster.silent_since,
+            self._cluster.silent_why,
+            self._dcs.heartbeat(),
+        )
+        return self._cluster
+
+    async def _read(self, now: Instant, timeout: float) -> None:
+        try:
+            snapshot = await self._dcs.snapshot(timeout)
+        except PortError as why:
+            since = self._cluster.silent_since
+            self._cluster = ClusterFacts(
+                self._cluster.snapshot, self._cluster.seen_at, now if since is None else since, str(why)
+            )
+        else:
+            self._cluster = ClusterFacts(snapshot, now)
+
+    @staticmethod
+    def _patience(settings: Settings, lease: LeaseFacts, now: Instant) -> float:
+        """A leader waits for the DCS no longer than until it must stop PostgreSQL."""
+        if lease.demote_at is None:
+            return settings.retry_timeout
+        return min(settings.retry_timeout, max(0.2, lease.demote_at - now))

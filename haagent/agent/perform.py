@@ -1,0 +1,301 @@
+"""One handler for each action: it checks the proof once more, does it, or reports; it never picks another action."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from haagent.agent.hooks import Hooks
+from haagent.agent.jobs import Jobs
+from haagent.agent.keeper import Keeper
+from haagent.core import actions as a
+from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
+from haagent.core.lease import leads
+from haagent.core.terms import Term
+from haagent.ports import Clock, Dcs, Guard, LocalStore, Peers, PortError, Postgres, Refused
+
+log = logging.getLogger("haagent.perform")
+
+ADAPTER_TIMEOUT_S = 2.0
+CHECKPOINT_TIMEOUT_S = 600.0
+PRE_PROMOTE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Everything outside that the agent works with."""
+
+    dcs: Dcs
+    postgres: Postgres
+    guard: Guard
+    peers: Peers
+    clock: Clock
+    store: LocalStore
+
+
+@dataclass
+class Hands:
+    """What handlers use besides the ports."""
+
+    keeper: Keeper
+    jobs: Jobs
+    hooks: Hooks
+    answer: Callable[[int, int, str | Document], None]
+    validate: Callable[[Document], object]
+    reload: Callable[[], None]
+
+
+class Performer:
+    """Carries out plans."""
+
+    def __init__(self, me: Me, ports: Ports, hands: Hands) -> None:
+        self.me, self.ports, self.hands = me, ports, hands
+        self.settings = Settings()
+        self.snapshot: Snapshot | None = None
+        self.polled: PeerPoll | None = None
+        self.exit_code: int | None = None
+
+    async def perform(self, actions: Sequence[a.Action]) -> tuple[Outcome, ...]:
+        """Carry actions out in order; the first that fails ends the plan."""
+        outcomes: list[Outcome] = []
+        for action in actions:
+            name = type(action).__name__
+            try:
+                result = HANDLERS[type(action)](self, action)
+                if inspect.isawaitable(result):
+                    result = await result
+            except PortError as error:
+                log.warning("%s: %s: %s", name, error.failure.value, error)
+                outcomes.append(Outcome(name, error.failure, str(error), getattr(error, "reason", None)))
+                if name not in MAY_FAIL:
+                    break
+            else:
+                outcomes.append(Outcome(name, result=result))
+        return tuple(outcomes)
+
+    @property
+    def timeout(self) -> float:
+        return self.settings.retry_timeout
+
+    def _permitted(self, term: Term) -> None:
+        facts = self.hands.keeper.facts()
+        if facts.term != term or facts.lost is not None or not leads(facts, self.ports.clock.now()):
+            raise Refused(f"the permit of term {term} has ended meanwhile")
+
+    # --- the leader key ---
+
+    async def campaign(self, action: a.Campaign) -> Term:
+        term = await self.hands.keeper.campaign()
+        self.ports.store.save({"term": int(term), "lease_id": int(self.hands.keeper.facts().lease_id or 0)})
+        return term
+
+    async def depose(self, action: a.Depose) -> None:
+        await self.ports.dcs.depose(action.revision, self.timeout)
+
+    async def resume(self, action: a.ResumeLease) -> None:
+        await self.hands.keeper.resume(action.term, action.lease_id)
+
+    async def resign(self, action: a.Resign) -> None:
+        await self.hands.keeper.resign(action.term)
+        log.info("the leader key of term %s was given up", action.term)
+
+    # --- fencing ---
+
+    async def ensure_guard(self, action: a.EnsureGuard) -> None:
+        await self.ports.guard.ensure(ADAPTER_TIMEOUT_S)
+
+    async def arm_guard(self, action: a.ArmGuard) -> None:
+        self._permitted(action.term)
+        permit_until = self.hands.keeper.facts().permit_until
+        if permit_until is not None and permit_until != float("inf"):
+            await self.ports.guard.arm(action.term, permit_until, ADAPTER_TIMEOUT_S)
+
+    async def disarm_guard(self, action: a.DisarmGuard) -> None:
+        facts = self.ports.guard.facts()
+        if facts.alive and facts.armed and facts.term is not None:
+            await self.ports.guard.disarm(facts.term, ADAPTER_TIMEOUT_S)
+
+    async def clear_guard(self, action: a.ClearGuard) -> None:
+        await self.ports.guard.clear(ADAPTER_TIMEOUT_S)
+
+    # --- PostgreSQL ---
+
+    async def start_primary(self, action: a.StartPrimary) -> None:
+        self._permitted(action.term)
+        await self.ports.postgres.start(action.config, primary=True)
+
+    async def start_standby(self, action: a.StartStandby) -> None:
+        await self.ports.postgres.start(action.config, primary=False)
+
+    async def stop(self, action: a.StopPostgres) -> None:
+        await self.ports.postgres.stop("immediate" if action.mode == "immediate" else "fast")
+
+    async def kill(self, action: a.KillPostgres) -> int:
+        return await self.ports.postgres.kill_tree()
+
+    async def promote(self, action: a.Promote) -> None:
+        self._permitted(action.term)
+        await self.ports.postgres.promote()
+
+    async def configure(self, action: a.Configure) -> None:
+        await self.ports.postgres.configure(action.config)
+
+    async def reload_postgres(self, action: a.ReloadPostgres) -> None:
+        await self.ports.postgres.reload()
+
+    async def sync_slots(self, action: a.SyncSlots) -> None:
+        await self.ports.postgres.sync_slots(action.create, action.drop, action.advance, ADAPTER_TIMEOUT_S)
+
+    async def move_aside(self, action: a.MoveAside) -> str:
+        path = await self.ports.postgres.move_aside(action.why)
+        log.warning("the data directory was moved aside (%s); it is now %s", action.why, path)
+        return path
+
+    # --- jobs ---
+
+    def initialize(self, action: a.Initialize) -> None:
+        self.hands.jobs.start("initialize", lambda report: self.ports.postgres.initialize(action.config, report))
+
+    def clone(self, action: a.Clone) -> None:
+        work = partial(self.ports.postgres.clone, action.source, action.slot)
+        self.hands.jobs.start("clone", work)
+
+    def rewind(self, action: a.Rewind) -> None:
+        self.hands.jobs.start("rewind", partial(self.ports.postgres.rewind, action.source))
+
+    def compare(self, action: a.Compare) -> None:
+        self.hands.jobs.start("compare", lambda report: self.ports.postgres.compare(action.source))
+
+    def checkpoint(self, action: a.Checkpoint) -> None:
+        self.hands.jobs.start("checkpoint", lambda report: self.ports.postgres.checkpoint(CHECKPOINT_TIMEOUT_S))
+
+    def pre_promote(self, action: a.PrePromote) -> None:
+        async def work(report: object) -> None:
+            code = await self.ports.postgres.run_hook(action.command, (), PRE_PROMOTE_TIMEOUT_S)
+            if code != 0:
+                raise Refused(f"{action.command} ended with exit code {code}")
+
+        self.hands.jobs.start("pre_promote", work)
+
+    async def cancel_job(self, action: a.CancelJob) -> None:
+        await self.hands.jobs.cancel()
+
+    # --- the cluster's keys ---
+
+    async def begin_initialize(self, action: a.BeginInitialize) -> object:
+        return await self.ports.dcs.begin_initialize(self.timeout)
+
+    async def finish_initialize(self, action: a.FinishInitialize) -> None:
+        await self.ports.dcs.finish_initialize(action.system_id, action.begun, self.timeout)
+
+    async def abandon_initialize(self, action: a.AbandonInitialize) -> None:
+        await self.ports.dcs.abandon_initialize(action.begun, self.timeout)
+
+    async def put_config(self, action: a.PutConfig) -> Document:
+        try:
+            self.hands.validate(action.document)
+        except ValueError as why:
+            refusal = Refused(str(why))
+            refusal.reason = "invalid"  # type: ignore[attr-defined]
+            raise refusal from None
+        await self.ports.dcs.put_config(action.document, action.expected, self.timeout)
+        return action.document
+
+    async def put_failover(self, action: a.PutFailover) -> None:
+        await self.ports.dcs.put_failover(
+            action.leader, action.candidate, action.scheduled_at, action.expected, self.timeout
+        )
+
+    async def publish_member(self, action: a.PublishMember) -> None:
+        lease = self.hands.keeper.facts().lease_id
+        if lease is not None:
+            await self.ports.dcs.put_member(action.member, lease, self.timeout)
+
+    async def publish_status(self, action: a.PublishStatus) -> None:
+        await self.ports.dcs.put_status(action.optime, action.slots, action.retain, action.term, self.timeout)
+
+    async def publish_history(self, action: a.PublishHistory) -> None:
+        known = {line.timeline: line for line in (self.snapshot.history if self.snapshot else ())}
+        lines = list(await self.ports.postgres.history())
+        if not lines:
+            return
+        newest = lines[-1]
+        stamped = HistoryLine(newest.timeline, newest.lsn, newest.reason, _iso(self.ports.clock.wall()), self.me.name)
+        kept = [known.get(line.timeline, line) for line in lines[:-1]]
+        kept.append(known.get(newest.timeline, stamped))
+        limit = self.settings.max_timelines_history
+        await self.ports.dcs.put_history(kept[-limit:] if limit > 0 else kept, action.term, self.timeout)
+
+    # --- others ---
+
+    async def ask_peers(self, action: a.AskPeers) -> None:
+        self.polled = await self.ports.peers.ask(action.members, self.settings.peer_timeout)
+
+    def callback(self, action: a.Callback) -> None:
+        self.hands.hooks.tell(action.event, action.role)
+
+    def reply(self, action: a.Reply) -> None:
+        self.hands.answer(action.intent_id, action.status, action.body)
+
+    def reload_settings(self, action: a.ReloadSettings) -> None:
+        self.hands.reload()
+
+    def exit(self, action: a.Exit) -> None:
+        if action.why:
+            log.log(logging.CRITICAL if action.code else logging.INFO, "%s", action.why)
+        self.exit_code = action.code
+
+
+def _iso(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).isoformat()
+
+
+MAY_FAIL = frozenset({"Resign", "DisarmGuard", "PublishMember", "SyncSlots", "PublishStatus"})
+"""Actions whose failure does not stop those after them; their own proof guards each of those."""
+
+Handler = Callable[[Performer, Any], Awaitable[Any] | Any]
+
+HANDLERS: dict[type[a.Action], Handler] = {
+    a.Campaign: Performer.campaign,
+    a.Depose: Performer.depose,
+    a.ResumeLease: Performer.resume,
+    a.Resign: Performer.resign,
+    a.EnsureGuard: Performer.ensure_guard,
+    a.ArmGuard: Performer.arm_guard,
+    a.DisarmGuard: Performer.disarm_guard,
+    a.ClearGuard: Performer.clear_guard,
+    a.StartPrimary: Performer.start_primary,
+    a.StartStandby: Performer.start_standby,
+    a.StopPostgres: Performer.stop,
+    a.KillPostgres: Performer.kill,
+    a.Promote: Performer.promote,
+    a.Configure: Performer.configure,
+    a.ReloadPostgres: Performer.reload_postgres,
+    a.SyncSlots: Performer.sync_slots,
+    a.MoveAside: Performer.move_aside,
+    a.Initialize: Performer.initialize,
+    a.Clone: Performer.clone,
+    a.Rewind: Performer.rewind,
+    a.Compare: Performer.compare,
+    a.Checkpoint: Performer.checkpoint,
+    a.PrePromote: Performer.pre_promote,
+    a.CancelJob: Performer.cancel_job,
+    a.BeginInitialize: Performer.begin_initialize,
+    a.FinishInitialize: Performer.finish_initialize,
+    a.AbandonInitialize: Performer.abandon_initialize,
+    a.PutConfig: Performer.put_config,
+    a.PutFailover: Performer.put_failover,
+    a.PublishMember: Performer.publish_member,
+    a.PublishStatus: Performer.publish_status,
+    a.PublishHistory: Performer.publish_history,
+    a.AskPeers: Performer.ask_peers,
+    a.Callback: Performer.callback,
+    a.Reply: Performer.reply,
+    a.ReloadSettings: Performer.reload_settings,
+    a.Exit: Performer.exit,
+}
