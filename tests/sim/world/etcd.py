@@ -8,8 +8,9 @@ production code's way of asking several endpoints. A simulated network gives its
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from haagent.dcs.kv import (
@@ -26,8 +27,8 @@ from haagent.dcs.kv import (
     TxnReply,
     Write,
 )
-from haagent.dcs.race import Try, race
-from haagent.ports import Refused, Unreachable
+from haagent.dcs.race import PACE, Try, Won, race
+from haagent.ports import Refused, Unknown, Unreachable
 
 T = TypeVar("T")
 
@@ -243,7 +244,6 @@ class Link:
     refused: bool = False
     cut: bool = False
     lose_answers: int = 0
-    _watches: list[_Feed] = field(default_factory=list)
 
     async def call(self, serve: Callable[[], T], sent: Callable[[], None]) -> T:
         """Have etcd carry something out and wait for its answer, for ever if it is lost; ``sent`` before it leaves."""
@@ -268,8 +268,20 @@ class Link:
         """Bring a message of a watch to the client; False when it is lost, and with it all that follow."""
         if self.cut or self.refused:
             return False
-        asyncio.get_running_loop().call_later(self.latency_s, deliver, message)
+        nobodys = contextvars.Context()  # the message is on its way, whatever becomes of whoever caused it
+        asyncio.get_running_loop().call_later(self.latency_s, deliver, message, context=nobodys)
         return True
+
+
+class Carrier(Protocol):
+    """What ``FakeKv`` needs of a link; a simulated network may bring its own."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def call(self, serve: Callable[[], T], sent: Callable[[], None]) -> T: ...
+
+    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool: ...
 
 
 class _Feed:
@@ -282,17 +294,6 @@ class _Feed:
 
     def push(self, message: Message) -> None:
         self.broken = self.broken or not self.link.carry(message, self.queue.put_nowait)
-
-
-class Carrier(Protocol):
-    """What ``FakeKv`` needs of a link; a simulated network may bring its own."""
-
-    @property
-    def name(self) -> str: ...
-
-    async def call(self, serve: Callable[[], T], sent: Callable[[], None]) -> T: ...
-
-    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool: ...
 
 
 async def _for_ever() -> None:
@@ -310,11 +311,62 @@ class FakeKv:
 
     async def range(self, key: str, timeout: float, *, prefix: bool = False) -> RangeReply:
         try:
-            reply, _ = await self._ask(lambda: self.etcd.range(key, prefix), timeout, f"reading {key}")
-        except Unreachable:
-            raise
-        except Exception as error:
+            return (await self._ask(lambda: self.etcd.range(key, prefix), timeout, f"reading {key}")).answer
+        except Unknown as error:
             raise Unreachable(str(error)) from error
-        return reply
 
-    async def close(self) -> None: ...
+    async def txn(
+        self, when: Sequence[Compare], then: Sequence[Write], read_back: Sequence[str], timeout: float
+    ) -> TxnReply:
+        won = await self._ask(lambda: self.etcd.txn(when, then, read_back), timeout, "a transaction")
+        return replace(won.answer, repeated=won.repeated)
+
+    async def grant(self, ttl: int, timeout: float) -> Grant:
+        return (await self._ask(lambda: self.etcd.grant(ttl), timeout, "a grant")).answer
+
+    async def keepalive(self, lease: int, timeout: float) -> float:
+        return (await self._ask(lambda: self.etcd.keepalive(lease), timeout, f"keeping {lease:x} alive")).answer
+
+    async def granted_ttl(self, lease: int, timeout: float) -> float:
+        return (await self._ask(lambda: self.etcd.granted_ttl(lease), timeout, f"asking for {lease:x}")).answer
+
+    async def revoke(self, lease: int, timeout: float) -> None:
+        await self._ask(lambda: self.etcd.revoke(lease), timeout, f"revoking {lease:x}")
+
+    async def watch(self, prefix: str, start: int, silence: float, on_batch: Callable[[Batch], None]) -> None:
+        link = self.links[self._watched % len(self.links)]
+        self._watched += 1
+        feed = _Feed(link)
+        end: Callable[[], None] | None = None
+        try:
+            async with asyncio.timeout(silence):
+                end = await link.call(lambda: self.etcd.watch(prefix, start, feed.push), lambda: None)
+            while True:
+                async with asyncio.timeout(silence):
+                    message = await feed.queue.get()
+                if isinstance(message, Compacted):
+                    raise message
+                on_batch(message)
+        except TimeoutError:
+            raise Unreachable(f"{link.name}: the watch was silent for {silence:g} s") from None
+        finally:
+            if end is not None:
+                end()
+
+    def distrust(self) -> None:
+        self._current += 1
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    async def _ask(self, serve: Callable[[], T], timeout: float, what: str) -> Won[T]:
+        first = self._current
+
+        async def ask(one: Try) -> T:
+            link = self.links[(first + one.number) % len(self.links)]
+            one.place = link.name
+            return await link.call(serve, lambda: setattr(one, "sent", True))
+
+        won = await race(ask, len(self.links), timeout / PACE, timeout, what)
+        self._current = (first + won.number) % len(self.links)
+        return won
