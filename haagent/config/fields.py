@@ -44,7 +44,7 @@ class Log:
     file_num: int = setting(v.INT, "Rotated log files that are kept.", default=4, least=0)
     file_size: int = setting(v.INT, "Size at which a log file is rotated.", default=25_000_000, least=1, unit="bytes")
     mode: int | None = setting(v.MODE, "Permissions of the log files; by default those that the umask leaves.")
-    loggers: Mapping[str, Any] = setting(v.MAP, "Levels of single loggers by name.", default={})
+    loggers: Mapping[str, str] = setting(v.LEVELS, "Levels of single loggers by name.", default={})
     deduplicate_heartbeat_logs: bool = flag(
         "Leave out a line of the loop that only repeats the one before it.", effective=False
     )
@@ -132,22 +132,17 @@ class RestApi:
         choices=("none", "optional", "required"),
     )
     allowlist: tuple[str, ...] = setting(
-        v.WORDS, "Hosts and networks that may change something; empty: all.", default=(), effective=False
+        v.WORDS, "Hosts and networks that may change something; empty: all.", default=()
     )
-    allowlist_include_members: bool = flag("Members of the cluster may change something.", effective=False)
-    http_extra_headers: Mapping[str, Any] = setting(v.MAP, "Headers added to every reply.", default={}, effective=False)
-    https_extra_headers: Mapping[str, Any] = setting(
-        v.MAP, "Headers added when TLS is on.", default={}, effective=False
-    )
+    allowlist_include_members: bool = flag("Members of the cluster may change something.")
+    http_extra_headers: Mapping[str, Any] = setting(v.MAP, "Headers added to every reply.", default={})
+    https_extra_headers: Mapping[str, Any] = setting(v.MAP, "Headers added when TLS is on.", default={})
     server_tokens: str = word(
         "What the Server header tells.",
         default="Original",
         choices=("Original", "Minimal", "ProductOnly"),
-        effective=False,
     )
-    request_queue_size: int = setting(
-        v.INT, "Connections that may wait to be accepted.", default=5, least=1, effective=False
-    )
+    request_queue_size: int = setting(v.INT, "Connections that may wait to be accepted.", default=128, least=1)
     thread_pool_size: int = setting(
         v.INT, "Threads; the agent's REST API has none.", default=5, least=1, effective=False
     )
@@ -269,7 +264,7 @@ class Postgresql:
     recovery_conf: Mapping[str, Any] = setting(
         v.MAP, "Recovery parameters of standbys, such as restore_command.", default={}, where=BOTH
     )
-    custom_conf: str = text("A file used as the base of postgresql.conf.", effective=False)
+    custom_conf: str = text("A file used as the base of postgresql.conf.")
     use_pg_rewind: bool = flag(
         "A diverged former primary is rewound instead of cloned anew.", default=_USUAL.use_pg_rewind, where=BOTH
     )
@@ -293,7 +288,7 @@ class Postgresql:
         aliases=("create_replica_method",),
     )
     basebackup: v.Options = setting(v.OPTIONS, "Options of pg_basebackup.", default=(), example=[{"max-rate": "100M"}])
-    rewind: v.Options = setting(v.OPTIONS, "Options of pg_rewind.", default=(), effective=False)
+    rewind: v.Options = setting(v.OPTIONS, "Options of pg_rewind.", default=())
     pg_ctl_timeout: float = seconds(
         "How long a start, stop or restart may take.", default=60, least=1, where=BOTH, effective=False
     )

@@ -15,9 +15,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from haagent.config import dynamic, schema, tree
+from haagent.config import dynamic, logs, schema, tree
 from haagent.config.field import Path
-from haagent.config.fields import FOREIGN, Authentication, Dynamic, Etcd, RestApi, Role, Sections
+from haagent.config.fields import FOREIGN, Authentication, Dynamic, Etcd, Log, RestApi, Role, Sections
 from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.values import Address, Listen, Secret
 from haagent.core import lease
@@ -179,6 +179,7 @@ class _Finish:
         base = schema.build(Sections, self._given)
         etcd, endpoints = self._etcd(base.etcd3)
         self._pairs(base.restapi, base.tags)
+        self._format(base.log)
         if self._problems:
             raise ConfigError(self._problems)
         config = Config(
@@ -226,10 +227,10 @@ class _Finish:
             if not self._client:
                 self._wrong((section, "connect_address"), "must be given: HOST:PORT by which other nodes reach it")
             first = connect = Address("127.0.0.1", 5432 if section == "postgresql" else 8008)
-        elif connect is None and first.wildcard:
+        elif connect is None and first.wildcard and not self._client:
             text = f"must be given, as {section}.listen is every address of this machine"
             self._wrong((section, "connect_address"), text)
-        elif connect is not None and connect.wildcard:
+        elif connect is not None and connect.wildcard and not self._client:
             self._wrong((section, "connect_address"), "expected an address that other nodes can reach", str(connect))
         given = self._given.setdefault(section, {})
         given["connect_address"] = connect or first
@@ -289,6 +290,12 @@ class _Finish:
         endpoint = f"{url.scheme}://{Address(url.hostname, port)}"
         etcd = replace(etcd, protocol=url.scheme)
         return (replace(etcd, url=endpoint) if key == "url" else replace(etcd, proxy=endpoint)), endpoint
+
+    def _format(self, log: Log) -> None:
+        try:
+            logs.formatter(log)
+        except ValueError as error:
+            self._wrong(("log", "format"), str(error), shown(str(log.format)))
 
     def _pairs(self, rest: RestApi, tags: Any) -> None:
         """Settings that make sense only together."""

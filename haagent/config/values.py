@@ -202,6 +202,11 @@ def read_level(value: Any) -> str:
     return level
 
 
+def read_levels(value: Any) -> dict[str, str]:
+    """Logging levels by the names of their loggers."""
+    return {name: read_level(level) for name, level in read_map(value).items()}
+
+
 def read_port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise ExpectedError("a port from 1 to 65535 after the last colon")
@@ -343,6 +348,7 @@ API_ADDRESS = Kind("host and port", "HOST:PORT", read_address(8008), {"type": "s
 WORDS = Kind("list of words", "a list, or words with commas", read_words, _LIST)
 LINES = Kind("list of lines", "a list of lines", read_lines, _LIST, structured=True)
 MAP = Kind("map", "a map", read_map, {"type": "object"}, structured=True)
+LEVELS = Kind("map of levels", "a map of logging levels", read_levels, {"type": "object"}, structured=True)
 MAPS = Kind("list of maps", "a list of maps", read_list, {"type": "array"}, structured=True)
 OPTIONS = Kind(
     "list of options",
