@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from tests.real.checkers import one_node_at_a_time
 from tests.real.etcd import EtcdCluster, KeyValue
 from tests.real.hosts import Host
+from tests.real.http import request
 from tests.real.network import Network
 from tests.real.node import Node
 from tests.real.programs import AgentProgram, postgres_bin
@@ -64,6 +66,23 @@ class Cluster:
             node.end()
         self.etcd.stop()
 
+    def mend(self) -> None:
+        """Undo what a test may have left: cables, filters, dead etcd members, dead or frozen agents."""
+        hosts = self.network.hosts.values() if self.network else ()
+        for host in hosts:
+            host.plug()
+            host.heal()
+        processes = [member.process for member in self.etcd.members]
+        processes += [self.proxy.process] if self.proxy else []
+        for process in processes:
+            process.send(signal.SIGCONT)
+            if not process.running:
+                process.start()
+        for node in self.nodes:
+            node.thaw_agent()
+            if node.agent is None or not node.agent.running:
+                node.start()
+
     # --- what the cluster says of itself -------------------------------------------------------------------------
 
     def key(self, name: str) -> KeyValue | None:
@@ -91,6 +110,19 @@ class Cluster:
             return nodes[0] if len(nodes) == 1 else None
 
         return wait_until(found, f"a primary{f' other than {other_than.name}' if other_than else ''}", timeout_s)
+
+    def primary_seen_by_clients(self, timeout_s: float, other_than: Node) -> Node:
+        """As ``primary``, asked from where the clients are: a node that is cut off is not seen."""
+
+        def found() -> Node | None:
+            for node in self.nodes:
+                place = node.place
+                if node is not other_than and node.rest("GET", "/primary").status == 200:
+                    reply = request(self.client, place.address, place.rest_port, "GET", "/primary")
+                    return node if reply.status == 200 else None
+            return None
+
+        return wait_until(found, f"a primary other than {other_than.name}", timeout_s)
 
     def standbys(self) -> list[Node]:
         """All but the primary."""

@@ -110,6 +110,18 @@ class EtcdCluster:
                 return member
         return None
 
+    def move_leader(self, to: Member) -> None:
+        """Make that member the leader."""
+
+        def moved() -> bool:
+            leader = self.leader()
+            if leader is not None and leader is not to:
+                target = self.ask(to, "/v3/maintenance/status", {}).json["header"]["member_id"]
+                self.ask(leader, "/v3/maintenance/transfer-leadership", {"targetID": target})
+            return leader is to
+
+        wait_until(moved, f"{to.name} to lead", 10)
+
     @staticmethod
     def ask(member: Member, path: str, body: object) -> Reply:
         """Call a member's gateway from its own host."""

@@ -42,6 +42,11 @@ class Node:
         return self.place.name
 
     @property
+    def data(self) -> str:
+        """PostgreSQL's data directory, as an argument."""
+        return str(self.place.data_dir)
+
+    @property
     def log(self) -> Path:
         """What agent and PostgreSQL say on their outputs."""
         return self.place.directory / "agent.log"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+
+_numbers = itertools.count(1)
 
 
 class Outcome(Enum):
@@ -50,11 +51,11 @@ class Record:
     """Every attempt of every writer, in no certain order."""
 
     attempts: list[Attempt] = field(default_factory=list)
-    _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
-    def next_number(self) -> int:
-        """A number no row had before."""
-        return next(iter(self._numbers))
+    @staticmethod
+    def next_number() -> int:
+        """A number that no row of any record of this process has."""
+        return next(_numbers)
 
     def acknowledged(self, route: str = "", since: float = 0, until: float = float("inf")) -> list[Attempt]:
         """Acknowledged attempts by the instant of the answer; of all routes whose name begins like that."""

@@ -84,7 +84,12 @@ def node_config(cluster: ClusterSettings, place: NodePlace, etcd: list[str], tag
                 "replication": {"username": REPLICATION, "password": PASSWORD},
                 "rewind": {"username": REWIND, "password": PASSWORD},
             },
-            "parameters": {"unix_socket_directories": str(place.directory), "shared_buffers": "16MB"},
+            "parameters": {
+                "unix_socket_directories": str(place.directory),
+                "shared_buffers": "16MB",
+                "log_min_messages": "log",
+                "log_line_prefix": "%m [%p] postgres ",
+            },
             "pg_hba": [
                 "local all all trust",
                 f"host replication {REPLICATION} 0.0.0.0/0 scram-sha-256",

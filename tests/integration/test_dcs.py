@@ -1,0 +1,34 @@
+"""etcd loses a member."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.real.checkers import lost_rows
+from tests.real.cluster import Cluster
+from tests.real.waiting import now, wait_until
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_etcd_leader_lost(cluster: Cluster, number: signal.Signals) -> None:
+    """Faults 33, 35: renewals go on at another member inside the deadline: no demotion, and commits go on."""
+    primary, term = cluster.primary(), cluster.key("leader")
+    member = wait_until(cluster.etcd.leader, "an etcd leader", 10)
+    with cluster.writing("haproxy") as record:
+        at = now()
+        member.process.send(number)
+        time.sleep(cluster.settings.ttl + 2)
+        member.process.send(signal.SIGCONT)
+        if number is signal.SIGKILL:
+            member.process.reap(5)
+            member.process.start()
+        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+        cluster.wait_whole()
+    after = cluster.key("leader")
+    assert term is not None
+    assert after is not None
+    assert (after.value, after.create_revision) == (primary.name, term.create_revision)
+    assert lost_rows(record, cluster.rows()) == []

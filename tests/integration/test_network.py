@@ -1,0 +1,76 @@
+"""The primary's host is cut off: from all, from etcd, from its peers."""
+
+from __future__ import annotations
+
+import time
+
+from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
+from tests.real.cluster import Cluster
+from tests.real.network import NamespacedHost
+from tests.real.waiting import now
+
+
+def _host(cluster: Cluster, name: str) -> NamespacedHost:
+    assert cluster.network is not None
+    return cluster.network.hosts[name]
+
+
+def test_leader_cut_off_from_all(cluster: Cluster) -> None:
+    """Fault 22: silent before the others write; back again, what it wrote alone is undone by a rewind in place."""
+    old = cluster.primary()
+    inode, said_before = old.place.data_dir.stat().st_ino, old.log.stat().st_size
+    with cluster.writing() as record:
+        time.sleep(0.5)
+        at = now()
+        _host(cluster, old.name).cut_off()
+        taker = cluster.primary_seen_by_clients(cluster.settings.ttl + 10, other_than=old)
+        first = cluster.wait_acknowledged(record, at + cluster.settings.fence_after, 10, "haproxy")
+        assert old.rest("GET", "/primary").status != 200
+        _host(cluster, old.name).heal()
+        cluster.wait_whole()
+    assert first - at <= cluster.settings.ttl + 3
+    assert cluster.primary() is taker
+    silent_after(record, old.name, at + cluster.settings.fence_after)
+    rows = cluster.rows()
+    refused_rows_are_absent(record, rows)
+    lost = set(lost_rows(record, rows))
+    alone = [attempt for attempt in record.acknowledged(f"direct {old.name}") if attempt.number in lost]
+    assert {attempt.number for attempt in alone} == lost, "a row was lost that the others could have had"
+    assert alone, "the old primary wrote nothing alone: its history did not diverge, so no rewind was tried"
+    assert min(attempt.ended_at for attempt in alone) > at - 0.5
+    assert old.place.data_dir.stat().st_ino == inode, "the data directory was made anew, not rewound"
+    assert "rewind" in old.log.read_text()[said_before:]
+
+
+def test_leader_cut_off_from_etcd(cluster: Cluster) -> None:
+    """Fault 23: without a way to renew, it demotes before its permit ends, though peers and clients reach it."""
+    old = cluster.primary()
+    with cluster.writing() as record:
+        at = now()
+        _host(cluster, old.name).cut_off([_host(cluster, name) for name in ("etcd1", "etcd2", "etcd3")])
+        taker = cluster.primary(cluster.settings.ttl + 10, other_than=old)
+        first = cluster.wait_acknowledged(record, at + cluster.settings.fence_after, 10, "haproxy")
+        assert old.rest("GET", "/primary").status == 503
+        _host(cluster, old.name).heal()
+        cluster.wait_whole()
+    assert first - at <= cluster.settings.ttl + 3
+    assert cluster.primary() is taker
+    silent_after(record, old.name, at + cluster.settings.fence_after)
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_leader_cut_off_from_its_standbys(cluster: Cluster) -> None:
+    """Fault 24: it stays leader and goes on writing; nobody else stands up."""
+    primary, term = cluster.primary(), cluster.key("leader")
+    with cluster.writing("haproxy") as record:
+        at = now()
+        _host(cluster, primary.name).cut_off([_host(cluster, node.name) for node in cluster.standbys()])
+        time.sleep(cluster.settings.ttl + 2)
+        _host(cluster, primary.name).heal()
+        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+        cluster.wait_whole()
+    after = cluster.key("leader")
+    assert term is not None
+    assert after is not None
+    assert (after.value, after.create_revision) == (primary.name, term.create_revision)
+    assert lost_rows(record, cluster.rows()) == []
