@@ -1,0 +1,182 @@
+"""The Postgres port: one facade over the modules of this folder, which hold the work."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import psycopg
+
+from haagent.core.facts import Divergence, HistoryLine, PostgresFacts, ServerConfig, ServerFacts, SlotFacts, Upstream
+from haagent.core.terms import Instant, Lsn, SystemId
+from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
+from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
+from haagent.postgres.aside import move_aside
+from haagent.postgres.control import ControlData, read_control
+from haagent.postgres.disk import on_disk
+from haagent.postgres.postmaster import Postmaster
+from haagent.postgres.probe import Probe
+from haagent.postgres.process import find_postmaster
+from haagent.postgres.programs import run_hook
+from haagent.postgres.settings import PostgresSettings
+from haagent.postgres.sql import Address, Client, Connection, connect, conninfo_of, told
+from haagent.postgres.wal import newest_history
+
+
+def boottime() -> Instant:
+    """CLOCK_BOOTTIME in seconds."""
+    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+class PostgresAdapter:
+    """Implements ``haagent.ports.Postgres`` on a real data directory.
+
+    ``kill_tree`` ends every process of the data directory, and tells how many there were. ``settings`` may be replaced
+    at any time; the new ones count from the next call on.
+    """
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        kill_tree: Callable[[], Awaitable[int]],
+        now: Callable[[], Instant] = boottime,
+    ) -> None:
+        self.settings = settings
+        self._kill_tree = kill_tree
+        self._postmaster = Postmaster()
+        self._client = Client()
+        self._probe = Probe(settings, self._postmaster, self._client, now)
+        self._configured: ServerConfig | None = None
+
+    # --- observe
+
+    async def probe(self, timeout: float) -> PostgresFacts:
+        return await self._probe.probe(self.settings, self._configured, timeout)
+
+    def on_end(self, wake: Callable[[str], None]) -> None:
+        self._postmaster.on_end(wake)
+
+    async def history(self) -> Sequence[HistoryLine]:
+        try:
+            return await on_disk(lambda: newest_history(self.settings))
+        except (OSError, ValueError) as error:
+            raise Refused(f"the timeline history in {self.settings.data_dir}/pg_wal cannot be read: {error}") from error
+
+    # --- rule
+
+    async def configure(self, config: ServerConfig) -> None:
+        changed = await on_disk(lambda: server.write_files(self.settings, config))
+        self._configured = config
+        if changed and self._postmaster.process is not None:
+            self._postmaster.signal(signal.SIGHUP)
+
+    async def reload(self) -> None:
+        self._postmaster.signal(signal.SIGHUP)
+
+    async def start(self, config: ServerConfig, *, primary: bool) -> None:
+        control = await self._stopped_control()
+        await server.start(self.settings, config, self._postmaster, self._kill_tree, control, primary=primary)
+        self._configured = config
+
+    async def stop(self, mode: StopMode) -> None:
+        server.stop(self._postmaster, mode)
+
+    async def kill_tree(self) -> int:
+        return await self._kill_tree()
+
+    async def promote(self) -> None:
+        await server.promote(self.settings, self._postmaster)
+
+    async def checkpoint(self, timeout: float) -> None:
+        words = conninfo_of(self.settings, self._address()) | {"options": ""}
+        try:
+            connection = await connect(words, timeout)
+        except (psycopg.Error, TimeoutError) as error:
+            raise Unreachable(f"no connection for a checkpoint: {told(error)}") from error
+        await _checkpoint(connection, timeout)
+
+    async def sync_slots(
+        self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
+    ) -> None:
+        await slots.sync_slots(self.settings, self._client, self._address(), create, drop, advance, timeout)
+
+    # --- long jobs
+
+    async def initialize(self, config: ServerConfig, report: Report) -> SystemId:
+        self._configured = None
+        return await initialize.initialize(self.settings, config, report)
+
+    async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
+        self._configured = None
+        await clone.clone(self.settings, source, slot, report)
+
+    async def compare(self, source: Upstream) -> Divergence:
+        facts = await self._facts()
+        control = await read_control(self.settings)
+        local = await compare.local_end(self.settings, control, facts)
+        return await compare.compare(self.settings, source, local)
+
+    async def rewind(self, source: Upstream, report: Report) -> None:
+        control = await self._stopped_control()
+        rewind.check_preconditions(self.settings, control)
+        await server.clear_orphans(self.settings, self._kill_tree)
+        divergence = await self.compare(source)
+        rewind.judge(divergence)
+        self._configured = None
+        await rewind.rewind(self.settings, source, divergence.leader_timeline, control, report)
+
+    async def move_aside(self, why: str) -> str:
+        await on_disk(lambda: unfinished.end_leftover(self.settings))
+        if self._running() or (await on_disk(lambda: find_postmaster(self.settings.data_dir)))[0] is not None:
+            raise Refused(f"PostgreSQL runs on {self.settings.data_dir}: it is not moved aside")
+        await server.clear_orphans(self.settings, self._kill_tree)
+        self._configured = None
+        return await on_disk(lambda: move_aside(self.settings, why))
+
+    async def run_hook(self, command: str, arguments: Sequence[str], timeout: float) -> int:
+        return await run_hook([*shlex.split(command), *arguments], timeout)
+
+    async def close(self) -> None:
+        """Give up the connection and the watch; PostgreSQL runs on."""
+        await self._client.close()
+        self._postmaster.close()
+
+    # --- helpers
+
+    def _running(self) -> bool:
+        return self._postmaster.process is not None
+
+    def _address(self) -> Address:
+        address = self._probe.address
+        if address is None:
+            raise Unreachable("PostgreSQL does not run")
+        return address
+
+    async def _stopped_control(self) -> ControlData:
+        if self._running():
+            raise Refused("PostgreSQL still runs")
+        return await read_control(self.settings)
+
+    async def _facts(self) -> ServerFacts | None:
+        """What a running server says of itself now; None when it does not run."""
+        facts = await self.probe(5.0)
+        if facts.postmaster is None:
+            return None
+        if facts.server is None or facts.unreachable_since is not None:
+            raise Unreachable(f"PostgreSQL runs but does not answer: {facts.unreachable_why or 'it is starting'}")
+        return facts.server
+
+
+async def _checkpoint(connection: Connection, timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            await connection.execute("CHECKPOINT")
+    except TimeoutError:
+        raise Unknown(f"the checkpoint did not end within {timeout:g} s; it goes on") from None
+    except psycopg.Error as error:
+        raise Refused(f"no checkpoint: {told(error)}") from error
+    finally:
+        await connection.close()

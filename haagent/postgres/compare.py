@@ -1,0 +1,138 @@
+"""How the local history lies to another server's: same path, behind, or diverged, and what would be given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from haagent.core.facts import Divergence, ServerFacts, Upstream
+from haagent.core.terms import Lsn, Timeline
+from haagent.core.timelines import Fork, History, fork_of, history_of
+from haagent.ports import Refused
+from haagent.postgres.control import ControlData
+from haagent.postgres.disk import on_disk
+from haagent.postgres.settings import PostgresSettings
+from haagent.postgres.upstream import Identity, asking, known_lines
+from haagent.postgres.wal import Past, newest_timeline, past, read_history
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This node's end of history; ``server`` is set while it runs."""
+
+    control: ControlData
+    timeline: Timeline
+    lsn: Lsn
+    server: ServerFacts | None = None
+
+
+async def local_end(settings: PostgresSettings, control: ControlData, server: ServerFacts | None) -> Local:
+    """Where the local WAL ends, by the running server, else by the control file and what lies in pg_wal."""
+    if server is not None:
+        return Local(control, server.timeline, server.lsn, server)
+    newest = await on_disk(lambda: newest_timeline(settings, control.redo, control.segment_bytes))
+    return Local(control, max(control.timeline, newest), max(control.checkpoint, control.min_recovery))
+
+
+async def compare(settings: PostgresSettings, source: Upstream, local: Local) -> Divergence:
+    """Ask the other server for its history and look into the local WAL past the point where the two part.
+
+    Refused when the other one is another cluster, or still in recovery behind this node, so that nothing can be told.
+    """
+    async with asking(settings, source) as asked:
+        identity = await asked.identify()
+        theirs = await asked.history(identity.timeline)
+    if identity.system_id != local.control.system_id:
+        raise Refused(
+            f"{source.name} at {source.host}:{source.port} belongs to another cluster: its system identifier is "
+            f"{identity.system_id}, the one of {settings.data_dir} is {local.control.system_id}"
+        )
+    own = await _own_history(settings, local.timeline, theirs)
+    fork = fork_of(own, theirs)
+    if fork.lsn is None:
+        return await _same_timeline(settings, source, local, identity)
+    found = await _past_fork(settings, own, fork)
+    return _verdict(source, local, identity, fork, found, own.timeline != fork.timeline)
+
+
+async def _own_history(settings: PostgresSettings, timeline: Timeline, theirs: History) -> History:
+    """The local history file, or what the other server knows of the same timeline."""
+    try:
+        lines = await on_disk(lambda: read_history(settings, timeline))
+        if lines is None:
+            lines = () if timeline == 1 else known_lines(theirs, timeline)
+        if lines is None:
+            raise Refused(
+                f"{timeline:08X}.history is missing in {settings.data_dir}/pg_wal: where timeline {timeline} began "
+                f"cannot be told; put it back from the archive, or clone this node anew"
+            )
+        return history_of(timeline, lines)
+    except ValueError as error:
+        raise Refused(
+            f"the history of timeline {timeline} in {settings.data_dir}/pg_wal is damaged: {error}"
+        ) from error
+
+
+async def _past_fork(settings: PostgresSettings, own: History, fork: Fork) -> Past:
+    """What this node wrote past the fork, over all the timelines it went through since."""
+    assert fork.lsn is not None
+    start, reached, commits = fork.lsn, None, 0
+    uncounted = False
+    for timeline, left_at in own.path():
+        if timeline < fork.timeline:
+            continue
+        found = await past(settings, timeline, start, left_at)
+        reached = found.end or reached
+        uncounted |= found.end is not None and found.commits is None
+        commits += found.commits or 0
+        start = left_at or start
+    return Past(reached, None if uncounted else commits)
+
+
+def _verdict(source: Upstream, local: Local, identity: Identity, fork: Fork, found: Past, left: bool) -> Divergence:
+    """Diverged when a whole record lies past the fork, or this node went on to a timeline that the other lacks."""
+    assert fork.lsn is not None
+    checkpointed = local.server is None and local.timeline == fork.timeline and local.control.checkpoint >= fork.lsn
+    replayed = local.server is not None and not left and (local.server.replayed_lsn or Lsn(0)) > fork.lsn
+    if not (left or checkpointed or replayed or found.end is not None):
+        reason = f"nothing was written past {fork.lsn}, where timeline {fork.timeline} was left"
+        return Divergence(source.name, identity.timeline, local.timeline, local.lsn, reason=reason)
+    end = max(local.lsn, found.end or Lsn(0), fork.lsn)
+    reason = (
+        f"timeline {fork.timeline} was left at {fork.lsn} by {source.name}, which is on timeline {identity.timeline}; "
+        f"this node went on to {end} on timeline {local.timeline}"
+    )
+    return Divergence(
+        leader=source.name,
+        leader_timeline=identity.timeline,
+        own_timeline=local.timeline,
+        own_lsn=end,
+        fork_lsn=fork.lsn,
+        lost_bytes=end - fork.lsn,
+        lost_commits=found.commits if found.end is not None else None,
+        reason=reason,
+    )
+
+
+async def _same_timeline(settings: PostgresSettings, source: Upstream, local: Local, identity: Identity) -> Divergence:
+    """On one timeline this node may be behind; whole records past the other's end are a divergence of their own."""
+    same = Divergence(source.name, identity.timeline, local.timeline, local.lsn, reason="both are on one timeline")
+    if local.server is not None and local.server.in_recovery:
+        return same
+    found = await past(settings, local.timeline, identity.lsn)
+    if found.end is None:
+        return same
+    if identity.in_recovery:
+        raise Refused(
+            f"{source.name} is still in recovery at {identity.lsn} of timeline {identity.timeline}, behind this node's "
+            f"{found.end}: the histories can be compared when it has been promoted"
+        )
+    return Divergence(
+        leader=source.name,
+        leader_timeline=identity.timeline,
+        own_timeline=local.timeline,
+        own_lsn=found.end,
+        fork_lsn=identity.lsn,
+        lost_bytes=found.end - identity.lsn,
+        lost_commits=found.commits,
+        reason=f"both are on timeline {local.timeline}, but this WAL reaches past {source.name}'s {identity.lsn}",
+    )

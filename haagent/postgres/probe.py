@@ -1,0 +1,189 @@
+"""Facts about PostgreSQL, gathered within a deadline and as cheaply as possible since it happens all day.
+
+What never changes under one postmaster is asked once; what changes with a reload is asked when the server's
+configuration was loaded anew; the control file is read when it has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import psycopg
+
+from haagent.core.facts import DataFacts, DataKind, PostgresFacts, Process, ServerConfig, ServerFacts
+from haagent.core.terms import Instant, SystemId, Timeline
+from haagent.ports import PortError
+from haagent.postgres.control import ControlData, read_control
+from haagent.postgres.disk import on_disk
+from haagent.postgres.look import ControlKey, Look, look
+from haagent.postgres.observe import NEWEST_WAL, PENDING, STATUS, server_facts
+from haagent.postgres.postmaster import Postmaster
+from haagent.postgres.settings import PostgresSettings
+from haagent.postgres.sql import Address, Client, address_of, told
+
+CONTROL_EVERY_S = 10.0
+"""How often at most the control file of a running server is read again."""
+NOT_YET = ("starting up", "not yet accepting connections", "in recovery mode")
+"""English texts of SQLSTATE 57P03, which libpq does not hand out for a failed connection."""
+
+
+class Probe:
+    """Remembers between probes only what saves work, or what the last answer was."""
+
+    def __init__(
+        self, settings: PostgresSettings, postmaster: Postmaster, client: Client, now: Callable[[], Instant]
+    ) -> None:
+        self._settings = settings
+        self._postmaster = postmaster
+        self._client = client
+        self._now = now
+        self._look = Look(DataKind.ABSENT)
+        self._control: ControlData | None = None
+        self._control_key: ControlKey | None = None
+        self._control_at = Instant(0.0)
+        self._control_error = ""
+        self._of: Process | None = None
+        self._server: ServerFacts | None = None
+        self._silent_since: Instant | None = None
+        self._timeline = Timeline(0)
+        self._system_id = SystemId("")
+        self._pending: Mapping[str, tuple[str, str]] = {}
+        self._pending_of: object = None
+
+    @property
+    def control(self) -> ControlData | None:
+        """The control file as last read."""
+        return self._control
+
+    @property
+    def address(self) -> Address | None:
+        """Where the living postmaster answers; the settings' guess is not one."""
+        process = self._postmaster.process
+        return None if process is None else self._address(process)
+
+    async def probe(self, settings: PostgresSettings, configured: ServerConfig | None, timeout: float) -> PostgresFacts:
+        """One look and, if a postmaster lives, one round of SQL; ``timeout`` in seconds for all of it."""
+        self._settings = settings
+        until = self._now() + timeout
+        disk_why = await self._look_again(settings, timeout)
+        process = self._postmaster.process
+        if process != self._of:
+            self._forget(process)
+        data = await self._data(settings, until)
+        facts = PostgresFacts(data=data, postmaster=process, configured=configured, orphans=self._look.orphans)
+        if process is None:
+            return facts
+        if disk_why:
+            return self._silent(facts, disk_why)
+        return await self._ask(settings, facts, process, max(0.05, until - self._now()))
+
+    async def _look_again(self, settings: PostgresSettings, timeout: float) -> str:
+        """Look at the disk and the processes; why it did not work, empty if it did."""
+        try:
+            self._look = await on_disk(lambda: look(settings), timeout)
+        except PortError as error:
+            return str(error)
+        except OSError as error:
+            return f"{settings.data_dir}: {error.strerror}"
+        if self._look.postmaster is not None and not self._starting_child():
+            self._postmaster.adopt(self._look.postmaster)
+        return ""
+
+    def _starting_child(self) -> bool:
+        """Whether a child of ours lives that has not yet taken over postmaster.pid."""
+        return self._postmaster.is_child and self._look.postmaster != self._postmaster.process
+
+    def _forget(self, process: Process | None) -> None:
+        self._of = process
+        self._server = None
+        self._silent_since = None
+        self._timeline = Timeline(0)
+        self._pending_of = None
+
+    async def _data(self, settings: PostgresSettings, until: float) -> DataFacts:
+        seen = self._look
+        if seen.control_key is not None and self._control_is_old(seen.control_key):
+            try:
+                self._control = await read_control(settings, max(0.2, until - self._now()))
+                self._control_error = ""
+            except PortError as error:
+                self._control, self._control_error = None, str(error)
+            self._control_key, self._control_at = seen.control_key, self._now()
+        control = self._control if seen.control_key is not None else None
+        kind, detail = seen.kind, seen.detail
+        if kind is DataKind.VALID and control is None:
+            kind, detail = DataKind.UNREADABLE, self._control_error
+        return DataFacts(
+            kind=kind,
+            system_id=control.system_id if control else None,
+            timeline=control.timeline if control else None,
+            cluster_state=control.state if control else "",
+            checkpoint_lsn=control.checkpoint if control else None,
+            standby_signal=seen.standby_signal,
+            marker=seen.marker.doing if seen.marker and kind is DataKind.UNFINISHED else None,
+            detail=detail or ("" if self._postmaster.process else self._postmaster.last_words),
+        )
+
+    def _control_is_old(self, key: ControlKey) -> bool:
+        if key == self._control_key:
+            return False
+        resting = self._postmaster.process is None or self._control is None
+        return resting or self._now() - self._control_at >= CONTROL_EVERY_S
+
+    def _address(self, process: Process) -> Address:
+        return address_of(self._settings, process, self._look.pid_file if self._look.postmaster == process else None)
+
+    async def _ask(
+        self, settings: PostgresSettings, facts: PostgresFacts, process: Process, timeout: float
+    ) -> PostgresFacts:
+        status = self._look.pid_file.status if self._look.pid_file and self._look.postmaster == process else ""
+        if self._look.stopped:
+            return self._silent(facts, f"postmaster {process.pid} is stopped (SIGSTOP); kill -CONT {process.pid}")
+        if self._look.postmaster != process or status in ("", "starting"):
+            return replace(facts, starting=True)
+        try:
+            server = await self._server_facts(settings, facts.data, process, timeout)
+        except (psycopg.Error, TimeoutError) as error:
+            why = told(error)
+            if any(text in why for text in NOT_YET):
+                self._server = None
+                return replace(facts, starting=True)
+            return self._silent(facts, why, keep=status != "stopping")
+        self._server, self._silent_since = server, None
+        return replace(facts, server=server)
+
+    def _silent(self, facts: PostgresFacts, why: str, *, keep: bool = True) -> PostgresFacts:
+        """The postmaster is there but does not answer: since when, why, and what it said last."""
+        if self._silent_since is None:
+            self._silent_since = self._now()
+        if not keep:
+            self._server = None
+        return replace(facts, server=self._server, unreachable_since=self._silent_since, unreachable_why=why)
+
+    async def _server_facts(
+        self, settings: PostgresSettings, data: DataFacts, process: Process, timeout: float
+    ) -> ServerFacts:
+        address = self._address(process)
+        until = self._now() + timeout
+        seen_at = self._now()
+        (row,) = await self._client.fetch(settings, address, STATUS, timeout=timeout)
+        rest = max(0.05, until - self._now())
+        if row["recovering"] and not row["receiver"] and not self._timeline:
+            (found,) = await self._client.fetch(settings, address, NEWEST_WAL, timeout=rest)
+            self._timeline = Timeline(int(found["timeline"] or "0", 16))
+        if (address, row["loaded_at"]) != self._pending_of:
+            rows = await self._client.fetch(settings, address, PENDING, timeout=rest)
+            self._pending = {found["name"]: (found["old"], found["new"]) for found in rows}
+            self._pending_of = (address, row["loaded_at"])
+        self._system_id = data.system_id or self._system_id
+        server = server_facts(
+            row,
+            seen_at=seen_at,
+            version=self._client.server_version,
+            system_id=self._system_id,
+            remembered=self._timeline,
+            pending=self._pending,
+        )
+        self._timeline = max(self._timeline, server.timeline)
+        return server

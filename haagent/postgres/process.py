@@ -1,0 +1,155 @@
+"""Processes of a data directory: who is its postmaster, who outlived one, and when the present one ends.
+
+A pid is believed only with its start time: a stale postmaster.pid or a pid used again is no postmaster. The process
+itself is told by its working directory, which PostgreSQL sets to the data directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from haagent.core.facts import Process
+from haagent.postgres.files import read_text
+
+SERVER_NAMES = frozenset({"postgres", "postmaster"})
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """postmaster.pid: who runs, where it listens, and how far it is.
+
+    Source: PostgreSQL's manual, "Database File Layout", and src/include/utils/pidfile.h for the order of lines.
+    """
+
+    pid: int
+    port: int = 0
+    socket_dir: str = ""
+    listen_address: str = ""
+    status: str = ""
+    """``starting``, ``ready``, ``standby`` or ``stopping``; empty until first written."""
+
+
+def parse_pid_file(text: str) -> PidFile | None:
+    """Read postmaster.pid, also one that is half written; None when not even the pid is there."""
+    lines = [line.strip() for line in text.splitlines()] + [""] * 8
+    if not lines[0].lstrip("-").isdigit():
+        return None
+    port = int(lines[3]) if lines[3].isdigit() else 0
+    return PidFile(abs(int(lines[0])), port, lines[4], lines[5], lines[7])
+
+
+def stat_of(pid: int) -> tuple[str, int, int] | None:
+    """State letter, parent and start time in ticks of a process; None when there is none. Source: proc(5)."""
+    try:
+        raw = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = raw[raw.rindex(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[1]), int(fields[19])
+
+
+def identify(pid: int) -> Process | None:
+    """A living process with its start time; zombies are not living."""
+    found = stat_of(pid)
+    if found is None or found[0] in "ZXx":
+        return None
+    return Process(pid, found[2])
+
+
+def is_same(process: Process) -> bool:
+    """Whether that very process still lives."""
+    return identify(process.pid) == process
+
+
+def is_stopped(process: Process) -> bool:
+    """Whether it stands still by SIGSTOP or a debugger."""
+    found = stat_of(process.pid)
+    return found is not None and found[0] in "Tt"
+
+
+def _serves(pid: int, data_dir: str) -> bool:
+    """Whether a process is PostgreSQL at work in this data directory."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd") == data_dir and _program(pid) in SERVER_NAMES
+    except OSError:
+        return False
+
+
+def _program(pid: int) -> str:
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+
+
+def find_postmaster(data_dir: Path) -> tuple[Process | None, PidFile | None]:
+    """The postmaster that postmaster.pid names, if it really lives and serves this directory; and that file."""
+    text = read_text(data_dir / "postmaster.pid")
+    pid_file = None if text is None else parse_pid_file(text)
+    if pid_file is None:
+        return None, None
+    process = identify(pid_file.pid)
+    if process is None or not _serves(process.pid, os.path.realpath(data_dir)) or _is_backend(process.pid):
+        return None, pid_file
+    return process, pid_file
+
+
+def _is_backend(pid: int) -> bool:
+    """Children of a postmaster rewrite their command line to ``postgres: …``; the postmaster does not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith((b"postgres: ", b"postmaster: "))
+    except OSError:
+        return True
+
+
+def serving(data_dir: Path) -> list[int]:
+    """All PostgreSQL processes that work in this data directory."""
+    real = os.path.realpath(data_dir)
+    me = os.getpid()
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if pid != me and _serves(pid, real)]
+
+
+class Watch:
+    """One postmaster under watch: a pidfd that turns readable when it ends, whoever its parent is."""
+
+    def __init__(self, process: Process, wake: Callable[[Watch], None]) -> None:
+        self.process = process
+        self.ended = False
+        self._wake = wake
+        self._loop = asyncio.get_running_loop()
+        self._pidfd: int | None = None
+        try:
+            self._pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            self.ended = True
+            return
+        if not is_same(process):
+            self.close()
+            self.ended = True
+            return
+        self._loop.add_reader(self._pidfd, self._on_end)
+
+    def _on_end(self) -> None:
+        self.ended = True
+        self.close()
+        self._wake(self)
+
+    def send(self, number: signal.Signals) -> bool:
+        """Signal this very process, never a later one of the same pid; False when it is gone."""
+        if self._pidfd is None:
+            return False
+        try:
+            signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None

@@ -1,0 +1,194 @@
+"""The server's life: its files on disk, its start, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import pwd
+import signal
+from collections.abc import Awaitable, Callable
+
+from haagent.core.facts import ServerConfig
+from haagent.ports import Refused
+from haagent.postgres import render
+from haagent.postgres.control import ControlData
+from haagent.postgres.disk import on_disk
+from haagent.postgres.files import (
+    merge_passfile,
+    passfile_line,
+    read_marker,
+    read_text,
+    write_atomically,
+    write_if_changed,
+)
+from haagent.postgres.postmaster import Postmaster
+from haagent.postgres.process import find_postmaster, serving
+from haagent.postgres.settings import PostgresSettings
+
+log = logging.getLogger(__name__)
+
+ORPHANS_GONE_S = 3.0
+BASE = "postgresql.base.conf"
+
+
+def os_user() -> str:
+    """The operating system's name of the user that PostgreSQL runs as."""
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+# --- files ----------------------------------------------------------------------------------------------------
+
+
+def write_files(settings: PostgresSettings, config: ServerConfig) -> bool:
+    """Write the configuration files that differ; whether the server has something to reload. Blocking."""
+    settings.conf.mkdir(mode=0o700, parents=True, exist_ok=True)
+    changed = write_if_changed(
+        settings.conf / "postgresql.conf", render.postgresql_conf(settings, config, _include(settings))
+    )
+    changed |= _write_hba(settings, config)
+    changed |= _write_ident(settings, config)
+    write_passfile(settings, config)
+    return changed
+
+
+def _include(settings: PostgresSettings) -> str | None:
+    """The base configuration: the operator's own, or what stood in postgresql.conf before the agent came."""
+    if settings.custom_conf is not None:
+        return str(settings.custom_conf)
+    base = settings.conf / BASE
+    if base.exists():
+        return BASE
+    for candidate in (settings.conf / "postgresql.conf", settings.data_dir / "postgresql.conf"):
+        text = read_text(candidate)
+        if text is not None and not text.startswith(render.HEADER):
+            write_atomically(base, text)
+            return BASE
+    return None
+
+
+def _write_hba(settings: PostgresSettings, config: ServerConfig) -> bool:
+    path = settings.conf / "pg_hba.conf"
+    if config.pg_hba:
+        return write_if_changed(path, render.lines_file(config.pg_hba))
+    if path.exists():
+        return False
+    method = render.password_method(config)
+    lines = render.default_hba(settings.superuser, settings.replication, os_user(), method)
+    found = read_text(settings.data_dir / "pg_hba.conf")
+    return write_if_changed(path, found or render.lines_file(lines))
+
+
+def _write_ident(settings: PostgresSettings, config: ServerConfig) -> bool:
+    path = settings.conf / "pg_ident.conf"
+    if config.pg_ident:
+        return write_if_changed(path, render.lines_file(config.pg_ident))
+    if path.exists():
+        return False
+    found = read_text(settings.data_dir / "pg_ident.conf")
+    return write_if_changed(path, found or render.lines_file(render.default_ident(settings.superuser, os_user())))
+
+
+def write_passfile(settings: PostgresSettings, config: ServerConfig) -> None:
+    """The WAL receiver's password for its upstream, beside what others keep in that file."""
+    if config.upstream is None or not settings.replication.password:
+        return
+    line = passfile_line(config.upstream.host, config.upstream.port, settings.replication)
+    settings.passfile.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_if_changed(settings.passfile, merge_passfile(read_text(settings.passfile), (line,)))
+
+
+def _set_role(settings: PostgresSettings, *, primary: bool) -> None:
+    """The signal files that make it a standby or not, and nothing in ALTER SYSTEM's file that says otherwise."""
+    signal_file = settings.data_dir / "standby.signal"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(settings.data_dir / "recovery.signal")
+    if primary:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(signal_file)
+    elif not signal_file.exists():
+        write_atomically(signal_file, "")
+    auto = settings.data_dir / "postgresql.auto.conf"
+    text = read_text(auto)
+    if text is not None:
+        write_if_changed(auto, render.without_recovery(text))
+
+
+def _remove_stale_pid_file(settings: PostgresSettings) -> None:
+    """A pid file whose pid now belongs to another program of the same user would keep PostgreSQL from starting."""
+    postmaster, pid_file = find_postmaster(settings.data_dir)
+    if postmaster is None and pid_file is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(settings.data_dir / "postmaster.pid")
+
+
+# --- start, signals -------------------------------------------------------------------------------------------
+
+
+async def clear_orphans(settings: PostgresSettings, kill_tree: Callable[[], Awaitable[int]]) -> None:
+    """End the processes that outlived their postmaster; Refused when they do not go."""
+    orphans = await on_disk(lambda: serving(settings.data_dir))
+    if not orphans:
+        return
+    log.warning("%d processes outlived the postmaster of %s and are killed", len(orphans), settings.data_dir)
+    await kill_tree()
+    deadline = asyncio.get_running_loop().time() + ORPHANS_GONE_S
+    while orphans := await on_disk(lambda: serving(settings.data_dir)):
+        if asyncio.get_running_loop().time() > deadline:
+            raise Refused(
+                f"processes {orphans} of {settings.data_dir} do not end even when killed (a hanging disk?): PostgreSQL "
+                f"is not started beside them; see: ps -o pid,stat,wchan,cmd -p {','.join(map(str, orphans))}"
+            )
+        await asyncio.sleep(0.02)
+
+
+async def start(
+    settings: PostgresSettings,
+    config: ServerConfig,
+    postmaster: Postmaster,
+    kill_tree: Callable[[], Awaitable[int]],
+    control: ControlData,
+    *,
+    primary: bool,
+) -> None:
+    """Start the postmaster on a finished data directory; Refused when one runs or the directory is unfinished."""
+    if postmaster.process is not None:
+        raise Refused(f"PostgreSQL already runs as process {postmaster.process.pid}")
+    marker = await on_disk(lambda: read_marker(settings))
+    if marker is not None:
+        raise Refused(f"{settings.data_dir} is unfinished ({marker.doing} was interrupted) and is never started")
+    await clear_orphans(settings, kill_tree)
+
+    def prepare() -> None:
+        _remove_stale_pid_file(settings)
+        write_files(settings, config)
+        _set_role(settings, primary=primary)
+
+    await on_disk(prepare)
+    words = render.command_line(settings, config, None if primary else control.least)
+    process = await postmaster.spawn([settings.program("postgres"), *words], settings.server_log)
+    log.info("PostgreSQL started as a %s, process %d", "primary" if primary else "standby", process.pid)
+
+
+async def promote(settings: PostgresSettings, postmaster: Postmaster) -> None:
+    """Tell a standby to leave recovery, without SQL, which may hang; Refused when it is no standby.
+
+    Source: the manual of pg_ctl and src/backend/postmaster/postmaster.c: a file ``promote`` and SIGUSR1.
+    """
+
+    def write() -> None:
+        in_recovery = (settings.data_dir / "standby.signal", settings.data_dir / "recovery.signal")
+        if not any(path.exists() for path in in_recovery):
+            raise Refused(f"{settings.data_dir} has no standby.signal: it is not in recovery")
+        (settings.data_dir / "promote").touch(mode=0o600)
+
+    if postmaster.process is None:
+        raise Refused("PostgreSQL does not run and cannot be promoted")
+    await on_disk(write)
+    postmaster.signal(signal.SIGUSR1)
+
+
+def stop(postmaster: Postmaster, mode: str) -> None:
+    """Signal the postmaster to stop: ``fast`` in good order, ``immediate`` without a checkpoint."""
+    postmaster.signal(signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
