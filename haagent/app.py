@@ -1,0 +1,271 @@
+"""The composition root: configuration, adapters, tasks; the only module that imports all others."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from haagent import __version__
+from haagent.agent.loop import Agent
+from haagent.agent.perform import Ports
+from haagent.config.load import Config, load
+from haagent.config.logs import set_up_logging
+from haagent.config.problems import ConfigError
+from haagent.core.actions import Plan
+from haagent.core.facts import Document, Settings, View
+from haagent.core.lease import KILL_TIME_S
+from haagent.core.terms import Instant
+from haagent.dcs.etcd import EtcdDcs
+from haagent.guard import tree
+from haagent.guard.client import GuardClient
+from haagent.host.clock import BoottimeClock
+from haagent.host.store import FileStore
+from haagent.host.systemd import Notifier
+from haagent.ports import PortError
+from haagent.postgres.adapter import PostgresAdapter
+from haagent.rest.client import RestPeers
+from haagent.rest.metrics import Counters
+from haagent.rest.server import ListenError, RestServer
+from haagent.rest.settings import SettingsError
+from haagent.wiring import client_settings, etcd_kv, postgres_settings, rest_settings, state_dir
+
+log = logging.getLogger("haagent")
+
+KILL_GRACE_S = 0.05
+"""Between SIGQUIT, which lets backends tell their clients, and SIGKILL."""
+STALL_S = 1.0
+"""A tick that comes this much later than it was due is counted as a stall."""
+
+
+class Service:
+    """One node's agent with everything around it."""
+
+    def __init__(self, path: str | None, config: Config) -> None:
+        self._path, self._config = path, config
+        self._clock = BoottimeClock()
+        self._notifier = Notifier(os.environ)
+        self._rows: Counter[int] = Counter()
+        self._ticks = self._stalls = 0
+        self._ticked_at = self._clock.now()
+        self._due_at = Instant(float("inf"))
+        here = state_dir(config)
+        here.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir = Path(config.postgresql.data_dir)
+        self._guard = GuardClient(data_dir, here, KILL_TIME_S, self._clock)
+        self._postgres = PostgresAdapter(postgres_settings(config), self._kill_tree, self._clock.now)
+        self._dcs = EtcdDcs(etcd_kv(config), config.prefix, self._clock)
+        self._peers = RestPeers(client_settings(config), self._clock.now)
+        ports = Ports(self._dcs, self._postgres, self._guard, self._peers, self._clock, FileStore(here))
+        self._agent = Agent(
+            config.me(),
+            ports,
+            self._settings,
+            callbacks=_callbacks(config),
+            reload=self.reload,
+            noted=self._note,
+        )
+        self._guard.on_change(self._agent.wake)
+        self._rest = RestServer(
+            rest_settings(config), self._agent.current, self._agent.submit, lambda: self._ticked_at, self._counters
+        )
+
+    async def run(self) -> int:
+        """Serve until stopped; the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        if await self._name_is_taken():
+            return 1
+        await self._rest.start()
+        try:
+            code = await self._agent.run()
+            if code == 0:
+                with contextlib.suppress(PortError):
+                    await self._guard.quit(1.0)
+        finally:
+            self._notifier.stopping()
+            await self._rest.stop()
+            await self._peers.close()
+            await self._dcs.close()
+        return code
+
+    async def _name_is_taken(self) -> bool:
+        """Whether an agent of this node's name runs elsewhere; a silent member key is no obstacle."""
+        try:
+            snapshot = await self._dcs.snapshot(2.0)
+        except PortError as why:
+            log.warning("etcd does not answer, so that it is not known whether this name is taken: %s", why)
+            return False
+        namesake = snapshot.member(self._config.name)
+        if namesake is None or not namesake.api_url or not await self._peers.alive(namesake, 1.0):
+            return False
+        log.critical(
+            "a member named %s of cluster %s is running already and answers at %s; nothing was touched. "
+            "Give this node another name, or stop the other one",
+            self._config.name,
+            self._config.scope,
+            namesake.api_url,
+        )
+        return True
+
+    # --- settings ---
+
+    def _settings(self, document: Document | None) -> Settings:
+        """The settings in use; of the copy on disk while etcd has not answered yet. ValueError when invalid."""
+        copy = Path(self._config.postgresql.data_dir) / "patroni.dynamic.json"
+        if document is None:
+            document = _read_json(copy)
+        elif copy.parent.joinpath("PG_VERSION").exists():
+            _write_json(copy, document)
+        try:
+            settings, notes = self._config.settings(document)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        for note in notes:
+            log.warning("%s", note)
+        return replace(settings, pre_promote=self._config.postgresql.pre_promote or None)
+
+    def reload(self) -> None:
+        """Read the file again; one that is not valid changes nothing."""
+        self._notifier.reloading()
+        try:
+            config = load(self._path, os.environ)
+        except ConfigError as error:
+            log.error("the configuration is not valid and was not taken; the present one stays in force:\n%s", error)
+            self._notifier.ready()
+            return
+        fixed = ("scope", "namespace", "name")
+        changed = [key for key in fixed if getattr(config, key) != getattr(self._config, key)]
+        if changed or config.postgresql.data_dir != self._config.postgresql.data_dir:
+            log.warning("%s can't change while the agent runs: restart it", ", ".join(changed) or "postgresql.data_dir")
+            config = replace(config, **{key: getattr(self._config, key) for key in fixed})
+        self._config = config
+        self._postgres.settings = postgres_settings(config)
+        self._agent.reread(config.me())
+        self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
+        log.info("the configuration was read again")
+        self._notifier.ready()
+
+    async def _reconfigure_rest(self, config: Config) -> None:
+        try:
+            await self._rest.reconfigure(rest_settings(config))
+        except (ListenError, SettingsError) as error:
+            log.error("the REST API keeps its present settings: %s", error)
+
+    # --- what the agent calls ---
+
+    async def _kill_tree(self) -> int:
+        data_dir = str(Path(self._config.postgresql.data_dir).resolve())
+        count, _, _ = await asyncio.to_thread(tree.end, data_dir, KILL_GRACE_S, KILL_TIME_S)
+        return count
+
+    def _stop(self) -> None:
+        self._notifier.stopping()
+        self._agent.stop()
+
+    def _note(self, view: View, plan: Plan) -> None:
+        self._ticks += 1
+        self._rows[plan.row] += 1
+        if view.now - self._due_at > STALL_S:
+            self._stalls += 1
+            log.warning(
+                "the loop stood still for %.1f s: this machine is overloaded or was paused", view.now - self._due_at
+            )
+        self._ticked_at, self._due_at = view.now, Instant(view.now + plan.wake_in)
+        status = f"{plan.memory.state.value}: {plan.memory.why}"
+        if self._ticks == 1:
+            self._notifier.ready(status)
+        self._notifier.alive(status)
+
+    def _counters(self) -> Counters:
+        return Counters(rows=dict(self._rows), ticks=self._ticks, stalls=self._stalls)
+
+
+def _callbacks(config: Config) -> dict[str, str]:
+    given = config.postgresql.callbacks
+    names = ("on_start", "on_stop", "on_restart", "on_reload", "on_role_change")
+    return {name: command for name in names if (command := getattr(given, name))}
+
+
+def _read_json(path: Path) -> Document | None:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write_json(path: Path, document: Document) -> None:
+    fresh = path.with_suffix(".new")
+    try:
+        fresh.write_text(json.dumps(dict(document)))
+        fresh.replace(path)
+    except OSError as why:
+        log.warning("%s can't be written: %s", path, why)
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="haagent", description="High availability for one PostgreSQL node.")
+    parser.add_argument("config", nargs="?", metavar="CONFIG.yml", help="the configuration; else the environment's")
+    parser.add_argument("--validate-config", action="store_true", help="check the configuration and end")
+    parser.add_argument("--version", action="version", version=f"haagent {__version__}")
+    return parser.parse_args(argv)
+
+
+def validate(path: str | None, environ: Mapping[str, str]) -> int:
+    """Check a configuration; what is wrong with it goes to standard error."""
+    try:
+        config = load(path, environ, strict=True)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
+    print(f"{config.source}: valid")  # noqa: T201
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command ``haagent``."""
+    given = arguments(argv)
+    if given.validate_config:
+        return validate(given.config, os.environ)
+    try:
+        config = load(given.config, os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    if os.geteuid() == 0:
+        print("haagent must not run as root: PostgreSQL refuses to. Run it as user postgres.", file=sys.stderr)  # noqa: T201
+        return 1
+    with set_up_logging(config.log):
+        for warning in config.warnings:
+            log.warning("%s", warning)
+        log.info("haagent %s, node %s of cluster %s, pid %d", __version__, config.name, config.scope, os.getpid())
+        return _run(given.config, config)
+
+
+def _run(path: str | None, config: Config) -> int:
+    try:
+        return asyncio.run(Service(path, config).run())
+    except (ListenError, SettingsError, OSError) as error:
+        log.critical("haagent can't start: %s", error)
+    except Exception:
+        log.critical("haagent ends because of an error of its own; the permit now runs out", exc_info=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

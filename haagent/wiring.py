@@ -1,0 +1,93 @@
+"""From the configuration to what each adapter wants to know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from haagent.config.fields import Role
+from haagent.config.load import Config
+from haagent.postgres.settings import Login, PostgresSettings
+from haagent.rest.settings import ClientSettings, RestSettings
+
+
+def state_dir(config: Config) -> Path:
+    """Where the agent keeps its own small files: beside the data directory, if nothing else is said."""
+    return Path(config.haagent.state_dir or f"{config.postgresql.data_dir.rstrip('/')}.haagent")
+
+
+def _login(role: Role) -> Login:
+    return Login(role.username or None, role.password.reveal() or None, role.libpq())
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def postgres_settings(config: Config) -> PostgresSettings:
+    """For the PostgreSQL adapter."""
+    given = config.postgresql
+    return PostgresSettings(
+        data_dir=Path(given.data_dir),
+        state_dir=state_dir(config),
+        config_dir=_path(given.config_dir),
+        bin_dir=_path(given.bin_dir),
+        cluster_name=config.scope,
+        listen_addresses=given.listen.listen_addresses,
+        port=given.listen.port,
+        unix_socket_directories=_socket_directories(config),
+        use_unix_socket=given.use_unix_socket,
+        pgpass=_path(given.pgpass),
+        superuser=_login(given.authentication.superuser),
+        replication=_login(given.authentication.replication),
+        rewind=_login(given.authentication.rewind),
+        initdb=given_options(config.bootstrap.initdb),
+        basebackup=given_options(given.basebackup),
+        rewind_options=given_options(given.rewind),
+        post_bootstrap=config.bootstrap.post_bootstrap or None,
+        custom_conf=_path(given.custom_conf),
+    )
+
+
+def given_options(options: object) -> tuple[tuple[str, str | None], ...]:
+    """Command line options as the adapter takes them."""
+    return tuple(options)  # type: ignore[arg-type]
+
+
+def _socket_directories(config: Config) -> tuple[str, ...]:
+    text = str(config.postgresql.parameters.get("unix_socket_directories", ""))
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def rest_settings(config: Config) -> RestSettings:
+    """For the REST server."""
+    given = config.restapi
+    return RestSettings(
+        listen=(str(given.listen),),
+        username=given.authentication.username or None,
+        password=given.authentication.password.reveal() or None,
+        certfile=given.certfile or None,
+        keyfile=given.keyfile or None,
+        keyfile_password=given.keyfile_password.reveal() or None,
+        cafile=given.cafile or None,
+        ciphers=given.ciphers or None,
+        verify_client=given.verify_client,  # type: ignore[arg-type]
+        allowlist=given.allowlist,
+        allowlist_include_members=given.allowlist_include_members,
+        http_extra_headers={name: str(value) for name, value in given.http_extra_headers.items()},
+        https_extra_headers={name: str(value) for name, value in given.https_extra_headers.items()},
+        server_tokens=given.server_tokens.lower(),
+    )
+
+
+def client_settings(config: Config) -> ClientSettings:
+    """For asking other agents: the ``ctl`` section, and where it says nothing the ``restapi`` section."""
+    ctl, rest = config.ctl, config.restapi
+    return ClientSettings(
+        username=ctl.authentication.username or rest.authentication.username or None,
+        password=(ctl.authentication.password.reveal() or rest.authentication.password.reveal()) or None,
+        cacert=ctl.cacert or rest.cafile or None,
+        certfile=ctl.certfile or rest.certfile or None,
+        keyfile=ctl.keyfile or rest.keyfile or None,
+        keyfile_password=(ctl.keyfile_password.reveal() or rest.keyfile_password.reveal()) or None,
+        insecure=ctl.insecure,
+    )

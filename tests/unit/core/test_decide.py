@@ -1,0 +1,274 @@
+"""Whatever a node may see, it decides something, and within the laws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from haagent.core.actions import Campaign, Promote, Resign, StartPrimary, StopPostgres
+from haagent.core.conditions import leads, unwritable
+from haagent.core.decide import decide
+from haagent.core.facts import (
+    ClusterFacts,
+    DataKind,
+    FailoverKey,
+    FenceReport,
+    Goal,
+    GuardFacts,
+    Heartbeat,
+    Intent,
+    JobFacts,
+    LeaseFacts,
+    PeerPoll,
+    PeerReply,
+    PostgresFacts,
+    Settings,
+    View,
+)
+from haagent.core.states import WRITABLE, State
+from haagent.core.terms import Instant, Lsn, Revision, Term, Timeline, later
+from tests.builders import (
+    LEASE,
+    LSN,
+    NOW,
+    TERM,
+    a_cluster,
+    a_guard,
+    a_leader_key,
+    a_lease,
+    a_member,
+    a_memory,
+    a_node,
+    a_primary,
+    a_silent_dcs,
+    a_snapshot,
+    a_standby,
+    a_view,
+    some_tags,
+    stopped,
+)
+
+NAMES = ("a", "b", "c")
+
+leases = st.one_of(
+    st.just(LeaseFacts()),
+    st.just(LeaseFacts(lease_id=LEASE)),
+    st.builds(lambda permit: a_lease(permit_s=permit), st.floats(-3, 9)),
+    st.builds(lambda permit: replace(a_lease(permit_s=permit), lost="the key is gone"), st.floats(-3, 9)),
+)
+guards = st.one_of(
+    st.just(GuardFacts()),
+    st.builds(lambda permit: a_guard(permit_s=permit), st.floats(0.1, 9)),
+    st.just(GuardFacts(alive=True, heard_at=NOW)),
+    st.just(GuardFacts(alive=True, fired=FenceReport(TERM, 5, 40.0, "the permit ended"), heard_at=NOW)),
+)
+
+
+@st.composite
+def postgreses(draw: st.DrawFn) -> PostgresFacts:
+    lsn = Lsn(draw(st.integers(int(LSN) - 10**7, int(LSN) + 10**7)))
+    timeline = draw(st.integers(1, 3))
+    facts = draw(
+        st.sampled_from(
+            [
+                stopped(draw(st.sampled_from(DataKind))),
+                a_standby(lsn=lsn, timeline=timeline),
+                a_primary(lsn=lsn, timeline=timeline),
+                replace(a_standby(), server=None, starting=True),
+            ]
+        )
+    )
+    if draw(st.booleans()):
+        facts = replace(facts, unreachable_since=later(NOW, -draw(st.floats(0, 30))))
+    if not facts.running:
+        facts = replace(facts, orphans=draw(st.integers(0, 1)))
+        marker = draw(st.sampled_from(["initializing", "cloning", "rewinding"]))
+        facts = replace(facts, data=replace(facts.data, marker=marker))
+    return facts
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> ClusterFacts:
+    if draw(st.integers(0, 4)) == 0:
+        return a_silent_dcs()
+    leader = draw(st.sampled_from([None, *NAMES]))
+    members = [
+        a_member(
+            name,
+            lsn=Lsn(draw(st.integers(0, 2 * int(LSN)))),
+            timeline=draw(st.integers(1, 3)),
+            state=draw(st.sampled_from(["running", "stopped", "starting"])),
+        )
+        for name in draw(st.sets(st.sampled_from(NAMES)))
+    ]
+    key = a_leader_key(leader, term=Term(draw(st.sampled_from([100, 120])))) if leader else None
+    request = draw(
+        st.one_of(
+            st.none(),
+            st.builds(
+                FailoverKey,
+                st.just(Revision(9)),
+                st.sampled_from([None, *NAMES]),
+                st.sampled_from([None, *NAMES]),
+                st.none(),
+                st.one_of(st.none(), st.floats(0, 2e9)),
+            ),
+        )
+    )
+    snapshot = replace(
+        a_snapshot(*members),
+        leader=key,
+        initialize=draw(st.sampled_from([None, "", a_snapshot().initialize, "123"])),
+        failover=request,
+        config=draw(st.sampled_from([None, a_snapshot().config])),
+    )
+    beat = None
+    if key is not None and draw(st.booleans()):
+        seen_at = later(NOW, -draw(st.floats(0, 40)))
+        beat = Heartbeat(key.term, key.revision, seen_at, draw(st.sampled_from([None, 10.0])))
+    return ClusterFacts(snapshot, NOW, heartbeat=beat)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    memory = a_memory(
+        draw(st.sampled_from(State)),
+        since=later(NOW, -draw(st.floats(0, 400))),
+        goal=draw(st.sampled_from(Goal)),
+        starts=tuple(draw(st.lists(st.builds(lambda s: later(NOW, -s), st.floats(0, 400)), max_size=4))),
+        retry_at=later(NOW, draw(st.floats(-5, 5))),
+        stand_back_until=later(NOW, draw(st.floats(-5, 5))),
+        stop_asked_at=draw(st.one_of(st.none(), st.builds(lambda s: later(NOW, -s), st.floats(0, 100)))),
+        stop_mode=draw(st.sampled_from(["", "fast", "immediate"])),
+        attempts=draw(st.integers(0, 4)),
+        prepared=draw(st.booleans()),
+        promoted_at=draw(st.one_of(st.none(), st.just(NOW))),
+        checkpointed=draw(st.booleans()),
+    )
+    kinds = ["initialize", "clone", "rewind", "compare", "checkpoint", "pre_promote"]
+    job = draw(
+        st.one_of(
+            st.none(),
+            st.builds(
+                JobFacts,
+                st.sampled_from(kinds),
+                st.just(NOW),
+                done=st.booleans(),
+                error=st.sampled_from([None, "it failed"]),
+            ),
+        )
+    )
+    replies = [
+        PeerReply(
+            name,
+            reached=draw(st.booleans()),
+            running=draw(st.booleans()),
+            in_recovery=draw(st.booleans()),
+            timeline=Timeline(draw(st.integers(1, 3))),
+            lsn=Lsn(draw(st.integers(0, 2 * int(LSN)))),
+        )
+        for name in ("a", "c")
+    ]
+    poll = draw(st.one_of(st.none(), st.just(PeerPoll(NOW, tuple(replies)))))
+    body = {"leader": draw(st.sampled_from(["", *NAMES])), "candidate": draw(st.sampled_from(["", *NAMES]))}
+    asked = [Intent(1, kind, body, NOW) for kind in ("switchover", "failover", "reinitialize", "patch_config")]
+    asked.append(Intent(1, "restart", {}, NOW))
+    return replace(
+        a_view(),
+        memory=memory,
+        me=a_node("b", tags=some_tags(nofailover=True) if draw(st.booleans()) else some_tags()),
+        postgres=draw(postgreses()),
+        cluster=draw(clusters()),
+        lease=draw(leases),
+        guard=draw(guards),
+        peers=poll,
+        job=job,
+        intents=tuple(draw(st.lists(st.sampled_from(asked), max_size=1))),
+        stopping=draw(st.booleans()),
+        settings=Settings(
+            pause=draw(st.booleans()),
+            primary_start_timeout=draw(st.sampled_from([0.0, 300.0])),
+            primary_stop_timeout=draw(st.sampled_from([0.0, 5.0])),
+            use_pg_rewind=draw(st.booleans()),
+            pre_promote=draw(st.sampled_from([None, "/bin/true"])),
+            remove_data_directory_on_diverged_timelines=draw(st.booleans()),
+        ),
+    )
+
+
+@settings(max_examples=600, deadline=None)
+@given(views())
+def test_every_view_has_a_plan_within_the_laws(view: View) -> None:
+    plan = decide(view)
+    names = [type(action) for action in plan.actions]
+    if Promote in names or StartPrimary in names:
+        assert leads(view)
+    if Resign in names:
+        assert unwritable(view)
+    if Campaign in names:
+        assert view.me.tags.may_lead or view.state is State.INITIALIZING or view.postgres.writable
+    if plan.memory.state in WRITABLE and not view.settings.pause:
+        assert leads(view) or plan.memory.state is view.state
+    assert plan.wake_in >= 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(views())
+def test_a_writable_postgres_without_a_lease_is_never_left_alone(view: View) -> None:
+    """Fault 58: whatever made it writable, PostgreSQL is stopped, or the agent is on its way to a lease."""
+    view = replace(
+        view,
+        memory=replace(view.memory, state=State.STANDBY),
+        postgres=a_primary(),
+        lease=LeaseFacts(lease_id=LEASE),
+        settings=replace(view.settings, pause=False),
+        stopping=False,
+        intents=(),
+    )
+    plan = decide(view)
+    assert any(isinstance(action, StopPostgres) for action in plan.actions)
+    assert plan.memory.state is State.DEMOTING
+
+
+def test_a_lost_lease_stops_postgres_at_once() -> None:
+    view = replace(
+        a_view(postgres=a_primary(), lease=a_lease(permit_s=-0.1), guard=a_guard()),
+        memory=a_memory(State.PRIMARY),
+    )
+    plan = decide(view)
+    assert plan.actions[0] == StopPostgres("immediate")
+    assert plan.hold_until == NOW
+
+
+def test_the_best_standby_campaigns_for_a_free_key() -> None:
+    poll = PeerPoll(NOW, (PeerReply("c", reached=True, running=True, timeline=Timeline(1), lsn=LSN),))
+    view = replace(
+        a_view(cluster=a_cluster(a_member("b"), a_member("c"), leader=None), postgres=a_standby(lsn=LSN)),
+        memory=a_memory(State.CANDIDATE, since=NOW),
+        peers=poll,
+    )
+    assert any(isinstance(action, Campaign) for action in decide(view).actions)
+
+
+def test_a_standby_that_lags_behind_an_equal_peer_stands_back_shortly() -> None:
+    ahead = PeerReply("c", reached=True, running=True, timeline=Timeline(1), lsn=Lsn(int(LSN) + 8))
+    view = replace(
+        a_view(cluster=a_cluster(a_member("b"), a_member("c"), leader=None), postgres=a_standby(lsn=LSN)),
+        memory=a_memory(State.CANDIDATE, since=NOW),
+        peers=PeerPoll(NOW, (ahead,)),
+    )
+    plan = decide(view)
+    assert plan.row == 680
+    assert plan.wake_in <= 0.2
+
+
+def test_nothing_is_due_before_the_standstill_has_lasted_ttl() -> None:
+    key = a_leader_key("a")
+    members = (a_member("a"), a_member("b"), a_member("c"))
+    for stood_s, row in ((9.0, 599), (10.2, 560)):
+        beat = Heartbeat(key.term, key.revision, Instant(NOW - stood_s), 10.0)
+        cluster = replace(a_cluster(*members), heartbeat=beat)
+        view = replace(a_view(cluster=cluster, postgres=a_standby()), memory=a_memory(State.STANDBY))
+        assert decide(view).row == row, f"after {stood_s} s"
