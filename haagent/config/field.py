@@ -54,6 +54,13 @@ class Field:
         return self.path[0] == "haagent" or self.key == "etcd3.transport"
 
     @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of environment variables that set it, the winning one last; none for purely dynamic settings."""
+        if self.where is Where.DYNAMIC:
+            return ()
+        return (f"HAAGENT_{self.env}",) if self.own else (f"PATRONI_{self.env}", f"HAAGENT_{self.env}")
+
+    @property
     def expected(self) -> str:
         """What a right value looks like."""
         if self.choices:
@@ -104,6 +111,7 @@ def seconds(doc: str, default: float, **facts: Any) -> Any:
 
 
 _ENV = {
+    ("haagent",): "",
     ("restapi", "authentication"): "RESTAPI",
     ("ctl", "authentication"): "CTL",
     ("postgresql", "bin_name"): "POSTGRESQL_BIN",
@@ -128,5 +136,6 @@ def walk(cls: type, path: Path = ()) -> Iterator[Field]:
             yield from walk(f.metadata["section"], here)
         elif "row" in f.metadata:
             row: Field = f.metadata["row"]
-            name = "_".join([*([_ENV[path]] if path in _ENV else path), f.name]).upper()
+            group = _ENV[path] if path in _ENV else "_".join(path)
+            name = f"{group}_{f.name}".strip("_").upper()
             yield replace(row, path=here, env=row.env or name)

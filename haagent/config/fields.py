@@ -165,7 +165,7 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A PostgreSQL role and how a connection as it is made; names as in libpq."""
+    """A PostgreSQL role, and how connections in its name are made; names as in libpq."""
 
     username: str = text("Name of the role.")
     password: v.Secret = secret("Password of the role.")
@@ -255,7 +255,11 @@ class Postgresql:
         v.MAP, "PostgreSQL's parameters.", default={}, where=BOTH, example={"shared_buffers": "1GB"}
     )
     pg_hba: tuple[str, ...] = setting(
-        v.LINES, "The lines of pg_hba.conf.", default=(), where=BOTH, example=["host all all all scram-sha-256"]
+        v.LINES,
+        "The lines of pg_hba.conf.",
+        default=(),
+        where=BOTH,
+        example=["local all all peer", "host all all all scram-sha-256", "host replication all all scram-sha-256"],
     )
     pg_ident: tuple[str, ...] = setting(v.LINES, "The lines of pg_ident.conf.", default=(), where=BOTH)
     pg_hosts: tuple[str, ...] = setting(

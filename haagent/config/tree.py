@@ -100,9 +100,8 @@ def environment(environ: Mapping[str, str], tree: Tree) -> tuple[Origins, list[P
     """Lay the settings of the environment over the tree; their origins, the errors, the unknown names."""
     origins: Origins = {}
     errors: list[Problem] = []
-    for prefix in PREFIXES:
-        for field in LOCAL_FIELDS:
-            name = prefix + field.env
+    for field in LOCAL_FIELDS:
+        for name in field.variables:
             if not environ.get(name):
                 continue
             try:
@@ -142,9 +141,8 @@ def _foreign(name: str) -> Problem:
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
-    known = {field.env for field in LOCAL_FIELDS} | NOT_SETTINGS | {WHOLE}
-    for name in sorted(environ):
-        for prefix in PREFIXES:
-            rest = name.removeprefix(prefix)
-            if rest != name and rest not in known and not name.startswith(_FOREIGN_NAMES):
-                yield Problem(f"environment variable {name}", (), f"no such setting{nearest(rest, known)}")
+    known = {name for field in LOCAL_FIELDS for name in field.variables}
+    known |= {prefix + name for prefix in PREFIXES for name in (*NOT_SETTINGS, WHOLE)}
+    for name in sorted(environ.keys() - known):
+        if name.startswith(PREFIXES) and not name.startswith(_FOREIGN_NAMES):
+            yield Problem(f"environment variable {name}", (), f"no such setting{nearest(name, known)}")
