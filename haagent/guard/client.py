@@ -45,7 +45,7 @@ class GuardClient:
         self.kill_time_s = kill_time_s
         self.pid: int | None = None
         """The guard's process id, as the kernel vouches for it; None while there is no connection."""
-        self._clock = clock
+        self.clock = clock
         self._connection: socket.socket | None = None
         self._facts = GuardFacts()
         self._permit: tuple[Term, Instant] | None = None
@@ -68,10 +68,10 @@ class GuardClient:
         A replacement starts with the permit last told, so that no moment is unguarded in which the agent could die.
         Unreachable when there is none after ``timeout`` seconds; Refused when another user holds its name.
         """
-        until = self._clock.now() + timeout
+        until = self.clock.now() + timeout
         async with self._ensuring:
             why = "it did not come up"
-            while (left := until - self._clock.now()) > 0:
+            while (left := until - self.clock.now()) > 0:
                 if self._connection is None and not self._connect():
                     why = await self._start(left)
                     if not self._connect():
@@ -202,7 +202,7 @@ class GuardClient:
             term=Term(state["term"]) if state["term"] else None,
             permit_until=until,
             fired=fired,
-            heard_at=self._clock.now(),
+            heard_at=self.clock.now(),
         )
         if fired is not None:
             self._permit = None
