@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 from haagent.config import dynamic, logs, schema, tree
 from haagent.config.field import Path
-from haagent.config.fields import FOREIGN, Authentication, Dynamic, Etcd, Log, RestApi, Role, Sections
+from haagent.config.fields import FOREIGN, Dynamic, Etcd, Log, RestApi, Sections
+from haagent.config.postgresql import Authentication, Role
 from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.values import Address, Listen, Secret
 from haagent.core import lease

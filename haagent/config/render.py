@@ -55,17 +55,19 @@ IN_SAMPLE: Mapping[str, Any] = {
 }
 """Values in the sample file that are neither a default nor a declared example."""
 
-INTRODUCTION = (
-    "A node reads one YAML file and then its environment. The names in the column *environment* stand behind "
-    "`PATRONI_` or `HAAGENT_`, of which the latter wins; haagent's own settings have names behind `HAAGENT_` only. In an "
-    "environment variable, maps and lists of lines are written as YAML, other lists as words with commas; an empty one "
-    "counts as not set. When no file is given, `HAAGENT_CONFIGURATION` or `PATRONI_CONFIGURATION` may hold a whole one; "
-    "then no other variable is read.",
-    "Names and meanings are those that Patroni documents, so that its files work as they are; haagent's own settings "
-    "stand under `haagent` and at `etcd3.transport`. Durations are seconds, or a number with a unit (`500ms`, `30min`). "
-    "Booleans and numbers may be given as text. Null counts as not given.",
-    "`haagent --validate-config FILE` checks a file and touches nothing; unknown names are errors there.",
-)
+INTRODUCTION = """
+A node reads one YAML file and then its environment. The names in the column *environment* stand behind `PATRONI_` or
+`HAAGENT_`, of which the latter wins; haagent's own settings have names behind `HAAGENT_` only. In an environment
+variable, maps and lists of lines are written as YAML, other lists as words with commas; an empty one counts as not set.
+When no file is given, `HAAGENT_CONFIGURATION` or `PATRONI_CONFIGURATION` may hold a whole one; then no other variable
+is read.
+
+Names and meanings are those that Patroni documents, so that its files work as they are; haagent's own settings stand
+under `haagent` and at `etcd3.transport`. Durations are seconds, or a number with a unit (`500ms`, `30min`). Booleans
+and numbers may be given as text. Null counts as not given.
+
+`haagent --validate-config FILE` checks a file and touches nothing; unknown names are errors there.
+"""
 
 DYNAMIC_INTRODUCTION = (
     "One document for the whole cluster, in etcd's `config` key. A new cluster takes it from `bootstrap.dcs`; later "
@@ -139,7 +141,8 @@ def manual() -> str:
         "",
         f"<!-- {BANNER} -->",
         "",
-        *(line for paragraph in INTRODUCTION for line in (paragraph, "")),
+        INTRODUCTION.strip(),
+        "",
     ]
     for title, rows in _groups():
         lines += _table(title, rows)

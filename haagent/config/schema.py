@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import voluptuous
 
 from haagent.config.field import Field, Path, Where, subsection
-from haagent.config.fields import ROLE_KEYS, Bootstrap, Dynamic, Postgresql, Sections, TagFields
+from haagent.config.fields import Bootstrap, Dynamic, Sections, TagFields
+from haagent.config.postgresql import ROLE_KEYS, Postgresql
 from haagent.config.problems import ConfigError, Problem, nearest, shown
 from haagent.config.tree import Origins, Tree, without_nulls
 from haagent.config.values import ExpectedError
