@@ -1,14 +1,21 @@
-"""The guard of a simulated node: the production deadline machine in a process of its own, and the agent's end of it."""
+"""The guard of a simulated node: the production deadline machine and client, with a process and a socket of the world.
+
+Only ``GuardProcess``, which stands for ``guard/main.py``, and the socket between the two are made up.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import json
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from haagent.core.facts import FenceReport, GuardFacts
+from haagent.core.lease import KILL_TIME_S
 from haagent.core.terms import Instant, Term
-from haagent.guard.watch import END, FENCE, SWEEP, Report, Watch
-from haagent.ports import Refused, Unknown, Unreachable
+from haagent.guard import wire
+from haagent.guard.client import GuardClient
+from haagent.guard.watch import END, FENCE, SWEEP, Watch
 from tests.sim.world.events import Disarmed, Fenced, Permit
 from tests.sim.world.time import Process
 
@@ -18,49 +25,62 @@ if TYPE_CHECKING:
 
 HOP_S = 0.0003
 """A message over a Unix socket takes about this long."""
-POLL_S = 0.5
-"""How often an agent asks its guard for a sign of life."""
 
 
 class GuardProcess:
     """One guard: it hears all that waits, then judges, as ``guard/main.py`` does."""
 
-    def __init__(self, world: World, host: Host) -> None:
+    def __init__(self, world: World, host: Host, term: int = 0, until: float | None = None) -> None:
         self.world = world
         self.host = host
         self.process = Process(world.loop, f"{host.name}/guard", host.clock)
-        self.watch = Watch(fired=host.guard_marker)
-        self.agents: list[SimGuard] = []
-        self._inbox: list[tuple[SimGuard, asyncio.Future[str] | None, str, int, float]] = []
+        self.watch = Watch(term, until, host.guard_marker)
+        self.agents: list[Connection] = []
+        self._inbox: list[tuple[Connection, bytes]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._killing = False
         self.process.soon(self._turn)
 
-    def tell(
-        self, agent: SimGuard, done: asyncio.Future[str] | None, do: str, term: int = 0, until: float = 0.0
-    ) -> None:
+    def receive(self, agent: Connection, packet: bytes) -> None:
         """A request arrives in the socket's buffer."""
         if self.process.alive:
-            self._inbox.append((agent, done, do, term, until))
+            self._inbox.append((agent, packet))
             self.process.soon(self._turn)
 
     def _turn(self) -> None:
         if self._killing:
             return
-        answers = [(agent, done, self._apply(do, term, until)) for agent, done, do, term, until in self._inbox]
-        quitting = any(do == "quit" for _, _, do, _, _ in self._inbox)
+        answers, quitting = [], False
+        for agent, packet in self._inbox:
+            number, do, term, until, reason = wire.read_request(packet)
+            quitting = quitting or do == "quit"
+            answers.append((agent, number, self._hear(do, term, until, reason)))
         self._inbox.clear()
-        do, wake_at, why = self.watch.judge(self.host.clock.now(), sum(agent.connected for agent in self.agents))
+        self.agents = [agent for agent in self.agents if agent.open]
+        do, wake_at, why = self.watch.judge(self.host.clock.now(), len(self.agents))
         if do == FENCE:
             self._fence(why)
         elif do == SWEEP:
             self.host.kill_tree(self.world.speed.kill, "swept by the guard")
-        for agent, done, refused in answers:
-            self.world.loop.later(HOP_S, agent.heard, self, done, refused)
+        for agent, number, refused in answers:
+            agent.answer(wire.answer(number, refused, self.watch))
         if quitting or do == END:
             self.died()
         elif do != FENCE:
             self._set_timer(wake_at)
+
+    def _hear(self, do: str, term: int, until: float, reason: str) -> str:
+        watch, host = self.watch, self.host
+        refused = watch.hear(do, term, until, reason)
+        if not refused and do in ("arm", "extend") and watch.until is not None:
+            host.permit = watch.until
+            self.world.log(Permit(self.world.now, host.name, term, host.clock.true(Instant(watch.until))))
+        elif not refused and do == "disarm":
+            host.permit = None
+            self.world.log(Disarmed(self.world.now, host.name, term))
+        elif do == "clear":
+            host.guard_marker = None
+        return refused
 
     def _set_timer(self, at: float | None) -> None:
         if self._timer is not None:
@@ -68,18 +88,6 @@ class GuardProcess:
         if at is not None:
             delay = self.host.clock.true(Instant(at)) - self.world.now
             self._timer = self.process.after(max(0.0, delay) + 0.0002, self._turn)
-
-    def _apply(self, do: str, term: int, until: float) -> str:
-        watch, host = self.watch, self.host
-        refused = watch.hear(do, term, until)
-        if not refused and do in ("arm", "extend"):
-            assert watch.until is not None
-            self.world.log(Permit(self.world.now, host.name, term, host.clock.true(Instant(watch.until))))
-        elif not refused and do == "disarm":
-            self.world.log(Disarmed(self.world.now, host.name, term))
-        elif do == "clear":
-            host.guard_marker = None
-        return refused
 
     def _fence(self, why: str) -> None:
         """The tree is killed within the kill time; till then this process does nothing else."""
@@ -92,123 +100,117 @@ class GuardProcess:
     def _fenced(self, why: str, began: float, processes: int) -> None:
         self._killing = False
         took_ms = (self.world.now - began) * 1000
-        report: Report = {
-            "term": self.watch.term,
-            "processes": processes,
-            "took_ms": took_ms,
-            "reason": why,
-            "at": f"{self.world.now:.3f}",
-        }
+        report = wire.report(self.watch.term, processes, took_ms, why, f"{self.world.now:.3f}")
         self.watch.fenced(report, self.host.clock.now())
         self.host.guard_marker = report
         self.world.log(Fenced(self.world.now, self.host.name, self.watch.term, processes))
         for agent in self.agents:
-            self.world.loop.later(HOP_S, agent.heard, self, None, "")
+            agent.answer(wire.answer(0, "", self.watch))
         self._turn()
 
     def died(self) -> None:
-        """SIGKILL, or its host's power: its agents' sockets close."""
+        """SIGKILL, or its host's power, or its own end: its agents' sockets close."""
         self.process.kill()
         for agent in self.agents:
-            agent.lost(self)
+            agent.guard_gone()
 
 
-class SimGuard:
-    """The ``Guard`` port of one agent."""
+class Connection:
+    """The agent's end of the guard's socket; it has as much of ``socket.socket`` as the client uses."""
+
+    def __init__(self, client: SimGuard, guard: GuardProcess) -> None:
+        self.client = client
+        self.guard = guard
+        self.closed = False
+        guard.agents.append(self)
+
+    @property
+    def open(self) -> bool:
+        return not self.closed and self.client.agent.alive
+
+    def fileno(self) -> int:
+        return 0
+
+    def send(self, packet: bytes, flags: int = 0) -> int:
+        if not self.guard.process.alive:
+            raise BrokenPipeError("the guard is gone")
+        self.client.world.loop.later(HOP_S, self.guard.receive, self, packet)
+        return len(packet)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def answer(self, packet: bytes) -> None:
+        """What the guard says arrives, and is read when the agent gets time."""
+        client = self.client
+        client.world.loop.later(HOP_S, client.agent.soon, self._heard, packet)
+
+    def _heard(self, packet: bytes) -> None:
+        if self.client.connection is self:
+            self.client.take(packet)
+
+    def guard_gone(self) -> None:
+        self.client.agent.soon(self._lost)
+
+    def _lost(self) -> None:
+        if self.client.connection is self:
+            self.client.lose("it ended")
+
+
+class SimGuard(GuardClient):
+    """The ``Guard`` port of one agent: the production client on a simulated socket."""
 
     def __init__(self, world: World, host: Host, agent: Process) -> None:
+        super().__init__(Path("/sim") / host.name, Path("/sim"), KILL_TIME_S, host.clock)
         self.world = world
         self.host = host
         self.agent = agent
-        self._guard: GuardProcess | None = None
-        self._facts = GuardFacts()
+        self.on_change(host.wake_agent)
 
     @property
-    def connected(self) -> bool:
-        return self.agent.alive
+    def connection(self) -> Connection | None:
+        return cast("Connection | None", self._connection)
 
-    def facts(self) -> GuardFacts:
-        return self._facts
+    def take(self, packet: bytes) -> None:
+        self._heard(json.loads(packet))
 
-    async def ensure(self, timeout: float) -> None:
+    def lose(self, why: str) -> None:
+        self._lose(why, dead=True)
+
+    def _connect(self) -> bool:
         guard = self.host.guard
         if guard is None or not guard.process.alive:
-            await asyncio.sleep(self.host.random.uniform(0.02, 0.08))
-            guard = self.host.start_guard()
-        elif guard is self._guard and guard.process.frozen:
-            guard.died()
-            guard = self.host.start_guard()
-        if guard is not self._guard:
-            self._guard = guard
-            guard.agents.append(self)
-            self.agent.spawn(self._ask_for_life(guard), "guard client")
-        await self._request("hello", 0, 0.0, timeout)
+            return False
+        self._connection, self.pid = cast("socket.socket", Connection(self, guard)), 1
+        return True
 
-    async def _ask_for_life(self, guard: GuardProcess) -> None:
-        while self._guard is guard:
-            guard.tell(self, None, "status")
-            await asyncio.sleep(POLL_S)
+    async def _start(self, timeout: float) -> str:
+        await asyncio.sleep(self.host.random.uniform(0.02, 0.08))
+        if self.host.guard is None or not self.host.guard.process.alive:
+            term, until = (0, None) if self._permit is None else (int(self._permit[0]), float(self._permit[1]))
+            self.host.start_guard(term, until)
+        return ""
 
-    async def _request(self, do: str, term: int, until: float, timeout: float) -> None:
-        guard = self._guard
-        if guard is None or not guard.process.alive:
-            raise Unreachable("the guard does not run")
-        done: asyncio.Future[str] = self.world.loop.create_future()
-        self.world.loop.later(HOP_S, guard.tell, self, done, do, term, until)
-        try:
-            async with asyncio.timeout(timeout):
-                refused = await done
-        except TimeoutError:
-            raise Unknown(f"the guard did not answer within {timeout:g} s") from None
-        if refused:
-            raise Refused(refused)
+    def _kill_frozen(self) -> None:
+        connection = self.connection
+        if connection is not None:
+            connection.guard.process.kill()
+            self._lose("it did not answer and was killed", dead=True)
 
-    def heard(self, guard: GuardProcess, done: asyncio.Future[str] | None, refused: str) -> None:
-        """An answer of the guard arrives: what it knows, and what it makes of the request."""
-        if guard is self._guard and self.agent.alive and not self.agent.frozen:
-            self._take_facts(guard)
-        if done is not None and not done.done():
-            done.set_result(refused)
-
-    def _take_facts(self, guard: GuardProcess) -> None:
-        watch, fired = guard.watch, guard.watch.fired
-        report = None
-        if fired is not None:
-            term, processes, took_ms = int(fired["term"]), int(fired["processes"]), float(fired["took_ms"])
-            report = FenceReport(Term(term), processes, took_ms, str(fired["reason"]), str(fired["at"]))
-        self._facts = GuardFacts(
-            alive=True,
-            armed=watch.until is not None,
-            term=Term(watch.term) if watch.term else None,
-            permit_until=None if watch.until is None else Instant(watch.until),
-            fired=report,
-            heard_at=self.host.clock.now(),
-        )
-
-    def lost(self, guard: GuardProcess) -> None:
-        """The guard's socket closed."""
-        if guard is self._guard:
-            self._guard = None
-            self._facts = GuardFacts(alive=False, fired=self._facts.fired, heard_at=self._facts.heard_at)
-            self.host.wake_agent("the guard died")
-
-    async def arm(self, term: Term, permit_until: Instant, timeout: float) -> None:
-        self.host.open_page(permit_until)
-        await self._request("arm", term, permit_until, timeout)
+    # The commit fence: the page that every commit reads moves with the permit.
 
     def extend(self, term: Term, permit_until: Instant) -> None:
         self.host.open_page(permit_until)
-        if self._guard is not None:
-            self.world.loop.later(HOP_S, self._guard.tell, self, None, "extend", int(term), float(permit_until))
+        super().extend(term, permit_until)
+
+    async def arm(self, term: Term, permit_until: Instant, timeout: float) -> None:
+        self.host.open_page(permit_until)
+        await super().arm(term, permit_until, timeout)
 
     async def disarm(self, term: Term, timeout: float) -> None:
         self.host.close_page()
-        await self._request("disarm", term, 0.0, timeout)
-
-    async def clear(self, timeout: float) -> None:
-        await self._request("clear", 0, 0.0, timeout)
+        await super().disarm(term, timeout)
 
     async def quit(self, timeout: float) -> None:
         self.host.close_page()
-        await self._request("quit", 0, 0.0, timeout)
-        self._guard = None
+        await super().quit(timeout)

@@ -54,7 +54,10 @@ class Host:
         self.agent: AgentLike | None = None
         self.agent_process: Process | None = None
         self.agent_wanted = True
+        self.permit: float | None = None
+        """The end of the permit as last told to a guard of this host."""
         self.page_until: Instant | None = None
+        """The end of the permit as the commit fence reads it."""
         self.on_server_end: Callable[[str], None] | None = None
         self._pids = 1000
 
@@ -109,13 +112,12 @@ class Host:
         """The end of the permit in true time, as enforced on this host."""
         if self.world.knobs.fence:
             return None if self.page_until is None else self.clock.true(self.page_until)
-        until = None if self.guard is None else self.guard.watch.until
-        return None if until is None else self.clock.true(Instant(until))
+        return None if self.permit is None else self.clock.true(Instant(self.permit))
 
     # --- the guard ---
 
-    def start_guard(self) -> GuardProcess:
-        self.guard = GuardProcess(self.world, self)
+    def start_guard(self, term: int = 0, until: float | None = None) -> GuardProcess:
+        self.guard = GuardProcess(self.world, self, term, until)
         if self.freezes:
             self.guard.process.freeze()
         return self.guard

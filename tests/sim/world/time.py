@@ -201,6 +201,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         """There are no other threads here."""
 
+    def remove_reader(self, fd: object) -> bool:
+        """Simulated sockets are never polled."""
+        return False
+
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         if handle._scheduled:  # type: ignore[attr-defined]
             self._dead_timers += 1

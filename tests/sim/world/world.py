@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 from haagent.core.answers import Answer
 from haagent.core.facts import Document, Me, Tags, View
 from haagent.core.terms import SystemId
+from tests.sim.world.dcs import EtcdCluster
 from tests.sim.world.events import Acked, Committed, Event
 from tests.sim.world.hosts import Host
 from tests.sim.world.knobs import Knobs
 from tests.sim.world.network import Network
+from tests.sim.world.operators import Operators
 from tests.sim.world.time import Clock, Process, VirtualLoop
 from tests.sim.world.wal import Record
 
@@ -50,6 +52,7 @@ class World:
         self.network = Network(loop, seed)
         self.network.weather = knobs.weather
         self.crash_reports: list[str] = []
+        self.rows_taken: set[int] = set()
         self.listeners: list[Callable[[Event], None]] = []
         self._make_agent = make_agent
         self._uids = count(1)
@@ -60,6 +63,8 @@ class World:
             for number, name in enumerate(knobs.nodes)
         }
         self.network.on_change(self._network_changed)
+        self.etcd = EtcdCluster(self)
+        self.operators = Operators(self)
 
     @property
     def now(self) -> float:

@@ -1,0 +1,78 @@
+"""The production agent, set upon the ports of a simulated node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from haagent.agent.loop import Agent
+from haagent.agent.perform import Ports
+from haagent.core.actions import Plan
+from haagent.core.facts import Document, Settings, View
+from haagent.core.lease import timing
+from haagent.dcs.etcd import EtcdDcs
+from tests.sim.world.dcs import MEMBERS, SimLink
+from tests.sim.world.etcd import FakeKv
+from tests.sim.world.events import StateChanged
+from tests.sim.world.guard import SimGuard
+from tests.sim.world.hosts import SimStore
+from tests.sim.world.knobs import Knobs
+from tests.sim.world.peers import SimPeers
+from tests.sim.world.postgres import SimPostgres
+
+if TYPE_CHECKING:
+    from tests.sim.world.hosts import Host
+    from tests.sim.world.time import Process
+    from tests.sim.world.world import World
+
+DYNAMIC = ("ttl", "loop_wait", "retry_timeout", "pause", "synchronous_mode", "primary_start_timeout")
+
+
+def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
+    """What ``config`` stands for in this world; ValueError when the timing contradicts itself."""
+    base = Settings(
+        ttl=knobs.ttl,
+        loop_wait=knobs.loop_wait,
+        retry_timeout=knobs.retry_timeout,
+        maximum_lag_on_failover=knobs.maximum_lag_on_failover,
+        primary_start_timeout=knobs.primary_start_timeout,
+        synchronous_mode=knobs.synchronous_mode,
+        use_pg_rewind=knobs.use_pg_rewind,
+        remove_data_directory_on_rewind_failure=True,
+        remove_data_directory_on_diverged_timelines=True,
+        bootstrap_document={
+            "ttl": knobs.ttl,
+            "loop_wait": knobs.loop_wait,
+            "retry_timeout": knobs.retry_timeout,
+        },
+    )
+
+    def read(document: Document | None) -> Settings:
+        found: dict[str, Any] = {key: value for key, value in (document or {}).items() if key in DYNAMIC}
+        settings = replace(base, **found)
+        timing(settings.ttl, settings.loop_wait, settings.retry_timeout)
+        return settings
+
+    return read
+
+
+def production_agent(world: World, host: Host, process: Process) -> Agent:
+    """One node's agent as ``app.py`` would compose it."""
+
+    def noted(view: View, plan: Plan) -> None:
+        world.rows_taken.add(plan.row)
+        old, new = view.memory.state, plan.memory.state
+        if old is not new:
+            world.log(StateChanged(world.now, host.name, old.value, new.value, plan.row, plan.why))
+
+    links = [SimLink(world.etcd, host, process, member) for member in MEMBERS]
+    ports = Ports(
+        dcs=EtcdDcs(FakeKv(world.etcd.etcd, links), "/service/", "sim", host.clock),
+        postgres=SimPostgres(world, host, process),
+        guard=SimGuard(world, host, process),
+        peers=SimPeers(world, host),
+        clock=host.clock,
+        store=SimStore(host),
+    )
+    return Agent(world.me(host), ports, settings_reader(world.knobs), noted=noted)
