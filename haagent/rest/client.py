@@ -6,6 +6,7 @@ Peers may be Patroni members: what they answer is read leniently, and what canno
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,17 +75,16 @@ class RestClient:
         """
         limit = self._settings.timeout_s if timeout is None else timeout
         safe = method in ("GET", "HEAD", "OPTIONS")
-        auth = None
-        if not safe and self._settings.username:
-            auth = aiohttp.BasicAuth(self._settings.username, self._settings.password or "", "utf-8")
         data = None if body is None else json.dumps(body).encode()
         headers = {} if data is None else {"Content-Type": "application/json"}
+        if not safe and self._settings.username:
+            headers["Authorization"] = basic(self._settings.username, self._settings.password or "")
         try:
             url = _url(api_url, path)
             async with (
                 asyncio.timeout(limit),
                 self._open().request(
-                    method, url, data=data, headers=headers, auth=auth, ssl=self._ssl, allow_redirects=False
+                    method, url, data=data, headers=headers, ssl=self._ssl, allow_redirects=False
                 ) as response,
             ):
                 return _response(response.status, await _read(response))
@@ -161,6 +161,11 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
         tags=read_tags(_mapping(document.get("tags"))),
         watchdog_failed=document.get("watchdog_failed") is True,
     )
+
+
+def basic(user: str, password: str) -> str:
+    """The ``Authorization`` header of these credentials (RFC 7617, in UTF-8)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -183,8 +183,8 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         raise BodyError("the body is empty; a JSON object is expected")
     try:
         found = json.loads(raw.decode(), parse_constant=_no_constant)
-        # A lone surrogate passes the parser, but no text in UTF-8 can hold it.
-        json.dumps(found, ensure_ascii=False).encode()
+        # A lone surrogate and 1e999 pass the parser, but JSON in UTF-8 cannot hold them.
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise BodyError(f"the body is not JSON in UTF-8: {reason[:200]}") from error
