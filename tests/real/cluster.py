@@ -50,8 +50,12 @@ class Cluster:
             node.prepare()
             node.start()
         self.wait_whole(timeout_s)
-        self.primary().sql(TABLE)
+        self.create_table()
         self.start_proxy()
+
+    def create_table(self) -> None:
+        """Make the table and the role of the writers."""
+        self.primary().sql(TABLE)
 
     def start_proxy(self) -> None:
         """Start HAProxy, if there is one."""

@@ -1,0 +1,96 @@
+# What developers and CI call. `make help` lists it.
+#
+# The agents of tests and demo run as user postgres, who must be able to reach their program: when root works here, the
+# virtual environment lies outside the checkout (which may be private), else in .venv. haagent is installed in it, not
+# linked, and anew when its sources have changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= /usr/bin/python3
+ifeq ($(shell id -u),0)
+  PLACE := /var/tmp/haagent-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-12)
+  VENV := $(PLACE)/venv
+else
+  PLACE := $(CURDIR)/.cache
+  VENV := $(CURDIR)/.venv
+endif
+BIN := $(VENV)/bin
+PATRONI := $(PLACE)/patroni
+RUN := PATH="$(BIN):$$PATH" $(BIN)/python
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+SOURCES := $(shell find haagent -name __pycache__ -prune -o \( -type d -o -type f \) -print)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- what the others need ------------------------------------------------------------------------------------------
+
+$(PLACE)/place:
+	@mkdir -p -m 755 $(PLACE)
+	@[ -O $(PLACE) ] || { echo "$(PLACE) belongs to someone else; remove it"; exit 1; }
+	@touch $@
+
+.PHONY: run-packages test-packages bench-packages
+run-packages:
+	@tests/packages.sh run
+test-packages:
+	@tests/packages.sh run test
+bench-packages:
+	@tests/packages.sh run bench
+
+$(VENV)/.dependencies: pyproject.toml $(PLACE)/place
+	@echo "Making the virtual environment $(VENV) ..."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(PIP) setuptools wheel
+	@$(PIP) --upgrade '.[dev]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	@rm -rf build
+	@$(PIP) --no-deps --force-reinstall --no-build-isolation .
+	@rm -rf build
+	@touch $@
+
+$(PATRONI)/.installed: $(PLACE)/place
+	@echo "Installing Patroni to compare with ..."
+	@[ -x $(PATRONI)/bin/python ] || $(PYTHON) -m venv $(PATRONI)
+	@$(PATRONI)/bin/python -m pip install --quiet --disable-pip-version-check 'patroni[etcd3]>=4.1,<4.2' 'psycopg[binary]'
+	@touch $@
+
+# --- what people call ----------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: run-packages ## a cluster on this machine fails over while a client writes (KEEP=1 leaves it running)
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@$(RUN) -m tests.demo $(if $(KEEP),--keep)
+
+.PHONY: demo-stop
+demo-stop: $(VENV)/.installed ## end a demo that was left running
+	@$(RUN) -m tests.demo --stop
+
+.PHONY: test
+test: test-packages ## all tests, installing what is missing: unit, contract, simulation, integration
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest
+
+.PHONY: check
+check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, unit tests
+	@$(RUN) -m ruff format --check --quiet .
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m mypy
+	@$(BIN)/lint-imports
+	@$(RUN) -m pytest -q tests/unit
+
+.PHONY: bench
+bench: bench-packages ## measure haagent and Patroni side by side: outages, idle cost, REST (RUNS=3)
+	@$(MAKE) --no-print-directory $(VENV)/.installed $(PATRONI)/.installed
+	@$(RUN) -m tests.bench --runs $(or $(RUNS),3) --patroni $(PATRONI)
+
+.PHONY: clean
+clean: ## remove what was made here: environments, caches, builds
+	@rm -rf $(PLACE) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
