@@ -144,7 +144,7 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
     """
     xlog = _mapping(document.get("xlog"))
     own = _mapping(document.get("haagent"))
-    role = document.get("role")
+    role = str(document.get("role"))
     writes = "location" in xlog or (not xlog and role in _WRITING_ROLES)
     received, replayed = _count(xlog, "received_location"), _count(xlog, "replayed_location")
     running = document.get("state") == "running"

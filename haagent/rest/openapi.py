@@ -46,7 +46,7 @@ def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
     alias = "" if path == route.paths[0] else f" (the same as {route.paths[0]})"
     operation: dict[str, Any] = {
         "summary": route.summary + alias,
-        "operationId": f"{method.lower()}_{path.strip('/').replace('-', '_') or 'root'}",
+        "operationId": f"{method.lower()}_{path.strip('/') or 'root'}",
         "tags": [route.kind.value],
         "responses": {str(code): _reply(route, method, code, text) for code, text in route.replies.items()},
     }
