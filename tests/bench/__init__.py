@@ -1,0 +1,1 @@
+"""What haagent costs and how fast it is, measured beside Patroni in the same run."""
