@@ -172,7 +172,8 @@ def end_job(v: View) -> Orders:
 def start_standby(v: View) -> Orders:
     source = c.upstream(v)
     where = f"streaming from {source.name} at {source.host}:{source.port}" if source else "read-only, without upstream"
-    clear: tuple[Action, ...] = (ClearGuard(),) if v.guard.fired else ()
+    # A guard that this agent has not spoken to yet may have fired, and would kill whatever is started.
+    clear: tuple[Action, ...] = () if v.guard.alive and not v.guard.fired else (EnsureGuard(), ClearGuard())
     return Orders((*clear, StartStandby(publish.server_config(v, source))), {"goal": Goal.NONE}, detail=where)
 
 
