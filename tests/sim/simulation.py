@@ -95,7 +95,8 @@ class Simulation:
             self.result.violations += [f"world: {text}" for text in loop.failures]
             self.result.hours = world.now / 3600
             self.result.rows = world.rows_taken
-            self.result.crash_reports = world.crash_reports
+            self.result.crash_reports = list(world.crash_reports)
+            world.listeners.clear()
         return self.result
 
     async def _rounds(self, world: World) -> None:
@@ -114,10 +115,12 @@ class Simulation:
         if deeds is None:
             deeds = faults.draw(self.result.seed, self.knobs, world.now, ROUND_S)
             self.result.deeds = [*self.result.deeds, *deeds]
+        world.network.weather = self.knobs.weather
         doer.schedule(deeds)
         last = max((deed.at for deed in deeds), default=world.now)
         await self._sleep(max(world.now + ROUND_S * 0.1, last + 1) - world.now)
         doer.heal()
+        world.network.weather = replace(self.knobs.weather, loss=0.0)
         world.log(Note(world.now, "run", HEALED))
         await self._until_whole(world)
         await self._sleep(SETTLE_TTLS * self.knobs.ttl + 30)

@@ -12,7 +12,7 @@ from haagent.core.actions import Plan
 from haagent.core.facts import Document, Settings, View
 from haagent.core.lease import timing
 from haagent.dcs.etcd import EtcdDcs
-from tests.sim.world.dcs import MEMBERS, SimLink
+from tests.sim.world.dcs import MEMBERS, PREFIX, SimLink
 from tests.sim.world.etcd import FakeKv
 from tests.sim.world.events import StateChanged
 from tests.sim.world.guard import SimGuard
@@ -68,7 +68,7 @@ def production_agent(world: World, host: Host, process: Process) -> Agent:
 
     links = [SimLink(world.etcd, host, process, member) for member in MEMBERS]
     ports = Ports(
-        dcs=EtcdDcs(FakeKv(world.etcd.etcd, links), "/service/", "sim", host.clock),
+        dcs=EtcdDcs(FakeKv(world.etcd.etcd, links), PREFIX, host.clock, lambda: f"{host.name}{world.next_uid()}"),
         postgres=SimPostgres(world, host, process),
         guard=SimGuard(world, host, process),
         peers=SimPeers(world, host),

@@ -91,7 +91,6 @@ class Process:
         """SIGKILL: nothing of it runs any more."""
         self.alive = False
         self.deferred = []
-        self.loop.graveyard.extend(t for t in asyncio.all_tasks(self.loop) if getattr(t, "owner", None) is self)
 
     def spawn(self, coro: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
         """Run a coroutine as part of this process."""
@@ -113,7 +112,6 @@ class _Task(asyncio.Task[Any]):
     """A task whose hash does not depend on its address, so that sets of tasks have one order for one seed."""
 
     _serial: int
-    owner: Process | None = None
 
     def __hash__(self) -> int:
         return self._serial
@@ -137,13 +135,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.world = contextvars.Context()
         """The context of what belongs to no process: messages on their way, faults, etcd."""
         self.turns = 0
-        self.graveyard: list[asyncio.Task[Any]] = []
-        """Tasks of killed processes, held so that the garbage collector does not run their ``finally`` clauses."""
+        self._tasks: list[asyncio.Task[Any]] = []
+        """Held, so that no garbage collection runs the ``finally`` clauses of tasks that nobody waits for."""
         self.failures: list[str] = []
         self._random = random.Random(f"{seed}/loop")
         self._serials = count(1)
         self._idle_turns = 0
         self._dead_timers = 0
+        self._sweep_tasks_at = COMPACT_AT
         self._ready: deque[asyncio.Handle]
         self._scheduled: list[asyncio.TimerHandle]
         self.set_exception_handler(self._note_failure)
@@ -191,8 +190,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         _Task._serial = serial  # the constructor puts the task into a set before it can carry its own
         task = _Task(coro, loop=loop, **options)
         task._serial = serial
-        context = options.get("context")
-        task.owner = PROCESS.get() if context is None else context.get(PROCESS)
+        self._tasks.append(task)
+        if len(self._tasks) > self._sweep_tasks_at:
+            self._tasks = [task for task in self._tasks if not task.done()]
+            self._sweep_tasks_at = 2 * len(self._tasks) + COMPACT_AT
         return task
 
     def _process_events(self, event_list: object) -> None:
