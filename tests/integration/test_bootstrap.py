@@ -131,8 +131,8 @@ def test_a_running_postgresql_is_adopted(cluster: Cluster, program: AgentProgram
         node.start()
         assert beside.primary() is node
         assert node.postmaster_pid() == pid
-        initialize, leader = beside.key("initialize"), beside.key("leader")
-        assert initialize is not None
+        initialize = wait_until(lambda: beside.key("initialize"), "the initialize key", 5)
+        leader = beside.key("leader")
         assert initialize.value == own
         assert leader is not None
         assert leader.value == node.name

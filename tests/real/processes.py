@@ -23,7 +23,8 @@ class Process:
     child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; its output is appended to the log."""
+        """Start it (again, if it has ended); its output is appended to the log."""
+        self.reap(5)
         with self.log.open("ab") as out:
             self.child = subprocess.Popen(
                 self.argv,

@@ -50,7 +50,7 @@ class Gap:
 class Record:
     """Every attempt of every writer, in no certain order."""
 
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list, repr=False)
 
     @staticmethod
     def next_number() -> int:
