@@ -147,7 +147,8 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
     role = str(document.get("role"))
     writes = "location" in xlog or (not xlog and role in _WRITING_ROLES)
     received, replayed = _count(xlog, "received_location"), _count(xlog, "replayed_location")
-    running = document.get("state") == "running"
+    # Also while it is being stopped: what still writes must not be overlooked.
+    running = document.get("state") == "running" or "location" in xlog
     leads = role in _LEADING_ROLES and running and (not own or _seconds(own, "permit_s") > 0)
     return PeerReply(
         name=name,

@@ -167,6 +167,11 @@ def test_a_standby_promoted_by_hand_writes_and_does_not_lead() -> None:
     assert (found.in_recovery, found.leads) == (False, False)
 
 
+def test_a_primary_that_is_being_stopped_still_writes() -> None:
+    found = read_status("a", status(a_primary_view(memory=a_memory(State.DEMOTING), lease=LeaseFacts())))
+    assert (found.running, found.in_recovery, found.leads) == (True, False, False)
+
+
 def test_a_node_that_is_down_neither_runs_nor_writes_nor_leads() -> None:
     found = read_status("a", status(a_primary_view(postgres=stopped(), memory=a_memory(State.FENCED))))
     assert (found.reached, found.running, found.in_recovery, found.leads) == (True, False, True, False)
@@ -177,7 +182,7 @@ def test_a_node_that_is_down_neither_runs_nor_writes_nor_leads() -> None:
     [
         {},
         {"xlog": [], "tags": "x", "haagent": 7},
-        {"timeline": "3", "xlog": {"location": None}},
+        {"timeline": "3", "xlog": {"received_location": None}},
         {"timeline": -1, "xlog": {"received_location": True, "replayed_location": 1.5}},
         {"role": ["primary"], "state": None},
     ],
