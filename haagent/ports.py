@@ -97,11 +97,14 @@ class Dcs(Protocol):
         ...
 
     async def resign(self, term: Term, timeout: float) -> None:
-        """Delete the leader key if it is still of this term; Refused when it is not."""
+        """Delete the leader key if it is still of this term, and note the term as released; Refused when it is not."""
         ...
 
-    async def depose(self, revision: Revision, timeout: float) -> None:
-        """Delete the leader key if its modification revision is still this one (a heartbeat that stood still)."""
+    async def depose(self, revision: Revision, timeout: float, released: Term | None = None) -> None:
+        """Delete the leader key if its modification revision is still this one (a heartbeat that stood still).
+
+        ``released`` notes that term as given up in good order, as a resign does.
+        """
         ...
 
     async def put_member(self, member: Member, lease: LeaseId, timeout: float) -> None:

@@ -95,7 +95,7 @@ class Performer:
         return term
 
     async def depose(self, action: a.Depose) -> None:
-        await self.ports.dcs.depose(action.revision, self.timeout)
+        await self.ports.dcs.depose(action.revision, self.timeout, action.released)
 
     async def resume(self, action: a.ResumeLease) -> None:
         await self.hands.keeper.resume(action.term, action.lease_id)

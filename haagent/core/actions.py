@@ -28,9 +28,11 @@ class Campaign(Action):
 
 @dataclass(frozen=True, slots=True)
 class Depose(Action):
-    """Delete a leader key whose heartbeat stood still, if it is still of that revision."""
+    """Delete a leader key whose heartbeat stood still, or of this node's own past, if it is still of that revision."""
 
     revision: Revision
+    released: Term | None = None
+    """Set: PostgreSQL is not writable here, and the term is noted as given up in good order."""
 
 
 @dataclass(frozen=True, slots=True)

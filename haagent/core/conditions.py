@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from haagent.core import election, lease
-from haagent.core.facts import DataKind, Goal, Pending, Upstream, View
+from haagent.core.facts import DataKind, Goal, Heartbeat, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline
 
 Condition = Callable[[View], bool]
@@ -101,9 +102,30 @@ def stood_still(v: View) -> bool:
     return at is not None and v.now >= at
 
 
+def let_go(v: View) -> bool:
+    """There is no leader key, and whoever held it last can't accept commits any more.
+
+    It gave the key up in good order, or its permit has surely ended, counted from the last heartbeat seen here: a key
+    that was deleted by other hands, or lost with etcd's data, says nothing about its holder.
+    """
+    beat = v.cluster.heartbeat
+    if v.snapshot is None or v.snapshot.leader is not None:
+        return False
+    if beat is None or int(beat.revision) == int(beat.term) or beat.name == v.me.name:
+        return True
+    released = v.snapshot.released is not None and v.snapshot.released >= beat.term
+    return released or v.now >= outlasted_at(v, beat)
+
+
+def outlasted_at(v: View, beat: Heartbeat) -> Instant:
+    """When the permit behind a heartbeat has surely ended; by this node's own ttl where etcd's grant is not known."""
+    known = beat if beat.granted_ttl is not None else replace(beat, granted_ttl=v.settings.ttl)
+    return lease.standstill_at(known, v.timing.drift) or v.now
+
+
 def vacancy(v: View) -> bool:
-    """The leader key is free, or may be taken."""
-    return leaderless(v) or stood_still(v)
+    """The leader key may be taken."""
+    return let_go(v) or stood_still(v)
 
 
 def uninitialized(v: View) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from haagent.core import conditions, intents, publish
 from haagent.core.actions import Action, ArmGuard, EnsureGuard, Exit, Plan, Promote, Resign, StartPrimary
 from haagent.core.facts import View
-from haagent.core.lease import leads, standstill_at
+from haagent.core.lease import leads
 from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, later
 from haagent.core.transitions import Row, rows_of
@@ -77,8 +77,8 @@ def _wake_in(v: View, row: Row) -> float:
     if v.lease.term is not None:
         longest = conditions.soon(v, v.lease.demote_at, longest)
     beat = v.cluster.heartbeat
-    if beat is not None and v.leader is not None and v.leader.name != v.me.name:
-        longest = conditions.soon(v, standstill_at(beat, v.timing.drift), longest)
+    if beat is not None and v.snapshot is not None and beat.name != v.me.name:
+        longest = conditions.soon(v, conditions.outlasted_at(v, beat), longest)
     request = v.snapshot.failover if v.snapshot else None
     if request is not None and request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         longest = min(longest, request.scheduled_epoch - v.wall)

@@ -71,7 +71,7 @@ def better(own: Contender, poll: PeerPoll, settings: Settings, optime: Lsn) -> P
 
 def running_primary(poll: PeerPoll, me: str) -> PeerReply | None:
     """A peer that still answers as a primary: nobody campaigns against it while it says so."""
-    return next((r for r in poll.replies if r.name != me and r.reached and r.running and not r.in_recovery), None)
+    return next((r for r in poll.replies if r.name != me and r.reached and not r.in_recovery), None)
 
 
 def _first(own: str, other: str) -> int:

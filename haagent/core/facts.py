@@ -399,6 +399,8 @@ class Snapshot:
     status: Status | None = None
     sync: SyncKey | None = None
     failsafe: Mapping[str, str] | None = None
+    released: Term | None = None
+    """The last term that its holder gave up in good order; a key that went otherwise may have a holder that writes."""
 
     def member(self, name: str | None) -> Member | None:
         """The member of that name, if it has a key."""
@@ -414,6 +416,8 @@ class Heartbeat:
     seen_at: Instant
     granted_ttl: float | None = None
     """What etcd granted to the lease on which the key hangs, in seconds; None until asked."""
+    name: str = ""
+    """Whom the key names, or named before it went."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,9 @@ def campaign(v: View) -> Orders:
 
 
 def depose_own_past(v: View) -> Orders:
-    return Orders(() if v.leader is None else (Depose(v.leader.revision),))
+    if v.leader is None or not c.unwritable(v):
+        return Orders()
+    return Orders((Depose(v.leader.revision, v.leader.term),))
 
 
 def resume(v: View) -> Orders:

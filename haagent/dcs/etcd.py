@@ -132,12 +132,14 @@ class EtcdDcs:
 
     async def resign(self, term: Term, timeout: float) -> None:
         leader = self._key(keys.LEADER)
-        await self._delete(Compare(leader, Target.CREATE, term), f"the leader key is not of term {term}", timeout)
+        note = Put(self._key(keys.RELEASED), str(int(term)).encode())
+        await self._delete(Compare(leader, Target.CREATE, term), f"the leader key is not of term {term}", timeout, note)
 
-    async def depose(self, revision: Revision, timeout: float) -> None:
+    async def depose(self, revision: Revision, timeout: float, released: Term | None = None) -> None:
         leader = self._key(keys.LEADER)
         why = f"the leader key is not of revision {revision}"
-        await self._delete(Compare(leader, Target.MOD, revision), why, timeout)
+        notes = () if released is None else (Put(self._key(keys.RELEASED), str(int(released)).encode()),)
+        await self._delete(Compare(leader, Target.MOD, revision), why, timeout, *notes)
 
     # --- this node ---
 

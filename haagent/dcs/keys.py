@@ -32,6 +32,8 @@ MEMBERS: Final = "members/"
 INITIALIZE: Final = "initialize"
 INITIALIZER: Final = "haagent_initializer"
 """Beside an empty ``initialize``: a mark of whoever created it, by which it knows its own success."""
+RELEASED: Final = "haagent_released"
+"""The last term that its holder gave up in good order, as text."""
 CONFIG: Final = "config"
 SYNC: Final = "sync"
 STATUS: Final = "status"
@@ -231,7 +233,13 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
         status=status(progress) if progress is not None else None,
         sync=sync_key(synced) if synced else None,
         failsafe=failsafe(safe) if safe is not None else None,
+        released=released(value_of(RELEASED)),
     )
+
+
+def released(value: bytes | None) -> Term | None:
+    """The last term that was given up in good order."""
+    return Term(int(value)) if value is not None and value.isdigit() else None
 
 
 def member_name(key: str) -> str | None:

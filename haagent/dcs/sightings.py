@@ -27,17 +27,18 @@ class Sightings:
         self._clock = clock
         self._ask_ttl = ask_ttl
         self._leader: LeaderKey | None = None
+        self._last: LeaderKey | None = None
         self._seen_at = Instant(0.0)
         self._as_of = 0
         self._granted: tuple[LeaseId, float] | None = None
         self._members: dict[str, tuple[Any, ...]] = {}
 
     def heartbeat(self) -> Heartbeat | None:
-        """The leader key's last change; None while there is no leader key."""
-        leader = self._leader
-        if leader is None:
+        """The leader key's last change, also when the key has gone since; None when none was ever seen."""
+        last = self._last
+        if last is None:
             return None
-        return Heartbeat(leader.term, leader.revision, self._seen_at, self._ttl_of(leader.lease_id))
+        return Heartbeat(last.term, last.revision, self._seen_at, self._ttl_of(last.lease_id), last.name)
 
     def granted(self, lease: LeaseId, ttl: float) -> None:
         """etcd said what it granted to a lease, in seconds."""
@@ -97,7 +98,8 @@ class Sightings:
             return
         leader = keys.leader_key(kv)
         if leader != self._leader:
-            self._leader, self._seen_at = leader, self._clock.now()
+            self._leader = self._last = leader
+            self._seen_at = self._clock.now()
         if leader.lease_id and self._ttl_of(leader.lease_id) is None:
             self._ask_ttl(leader.lease_id)
 
