@@ -6,7 +6,8 @@ import asyncio
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import psycopg
 
@@ -19,7 +20,6 @@ from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import on_disk
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.probe import Probe
-from haagent.postgres.process import find_postmaster
 from haagent.postgres.programs import run_hook
 from haagent.postgres.settings import PostgresSettings
 from haagent.postgres.sql import Address, Client, Connection, connect, conninfo_of, told
@@ -50,11 +50,12 @@ class PostgresAdapter:
         self._client = Client()
         self._probe = Probe(settings, self._postmaster, self._client, now)
         self._configured: ServerConfig | None = None
+        self._at_work = False
 
     # --- observe
 
     async def probe(self, timeout: float) -> PostgresFacts:
-        return await self._probe.probe(self.settings, self._configured, timeout)
+        return await self._probe.probe(self.settings, self._configured, timeout, at_work=self._at_work)
 
     def on_end(self, wake: Callable[[str], None]) -> None:
         self._postmaster.on_end(wake)
@@ -106,12 +107,12 @@ class PostgresAdapter:
     # --- long jobs
 
     async def initialize(self, config: ServerConfig, report: Report) -> SystemId:
-        self._configured = None
-        return await initialize.initialize(self.settings, config, report)
+        with self._building():
+            return await initialize.initialize(self.settings, config, report)
 
     async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
-        self._configured = None
-        await clone.clone(self.settings, source, slot, report)
+        with self._building():
+            await clone.clone(self.settings, source, slot, report)
 
     async def compare(self, source: Upstream) -> Divergence:
         facts = await self._facts()
@@ -125,13 +126,11 @@ class PostgresAdapter:
         await server.clear_orphans(self.settings, self._kill_tree)
         divergence = await self.compare(source)
         rewind.judge(divergence)
-        self._configured = None
-        await rewind.rewind(self.settings, source, divergence.leader_timeline, control, report)
+        with self._building():
+            await rewind.rewind(self.settings, source, divergence.leader_timeline, control, report)
 
     async def move_aside(self, why: str) -> str:
         await on_disk(lambda: unfinished.end_leftover(self.settings))
-        if self._running() or (await on_disk(lambda: find_postmaster(self.settings.data_dir)))[0] is not None:
-            raise Refused(f"PostgreSQL runs on {self.settings.data_dir}: it is not moved aside")
         await server.clear_orphans(self.settings, self._kill_tree)
         self._configured = None
         return await on_disk(lambda: move_aside(self.settings, why))
@@ -145,6 +144,16 @@ class PostgresAdapter:
         self._postmaster.close()
 
     # --- helpers
+
+    @contextmanager
+    def _building(self) -> Iterator[None]:
+        """The data directory is being built: what runs there is not PostgreSQL at service, and its files change."""
+        self._configured = None
+        self._at_work = True
+        try:
+            yield
+        finally:
+            self._at_work = False
 
     def _running(self) -> bool:
         return self._postmaster.process is not None

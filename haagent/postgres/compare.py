@@ -91,7 +91,8 @@ async def _past_fork(settings: PostgresSettings, own: History, fork: Fork) -> Pa
 def _verdict(source: Upstream, local: Local, identity: Identity, fork: Fork, found: Past, left: bool) -> Divergence:
     """Diverged when a whole record lies past the fork, or this node went on to a timeline that the other lacks."""
     assert fork.lsn is not None
-    checkpointed = local.server is None and local.timeline == fork.timeline and local.control.checkpoint >= fork.lsn
+    reached = local.control.checkpoint >= fork.lsn or local.control.min_recovery > fork.lsn
+    checkpointed = local.server is None and local.timeline == fork.timeline == local.control.timeline and reached
     replayed = local.server is not None and not left and (local.server.replayed_lsn or Lsn(0)) > fork.lsn
     if not (left or checkpointed or replayed or found.end is not None):
         reason = f"nothing was written past {fork.lsn}, where timeline {fork.timeline} was left"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haagent.core.facts import Process
+from haagent.ports import Refused
 from haagent.postgres.settings import Login, PostgresSettings
 
 MARKER = "unfinished.json"
@@ -143,6 +144,9 @@ def service(settings: PostgresSettings, conninfo: Mapping[str, str]) -> Iterator
     So no password stands in a command line or in the environment. Source: manual, "The Connection Service File".
     """
     with private_directory(settings) as directory:
+        broken = [name for name, value in conninfo.items() if "\n" in value]
+        if broken:
+            raise Refused(f"{' and '.join(broken)} contain a line break, which no service file of libpq can hold")
         lines = "".join(f"{name}={value}\n" for name, value in conninfo.items() if value)
         write_atomically(directory / "service", f"[source]\n{lines}")
         yield {"PGSERVICEFILE": str(directory / "service")}

@@ -26,7 +26,7 @@ from haagent.postgres.disk import on_disk
 from haagent.postgres.files import passfile_line, private_directory, write_atomically
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.process import serving
-from haagent.postgres.programs import clean_environment, run_checked, tool_environment
+from haagent.postgres.programs import clean_environment, run_checked
 from haagent.postgres.server import os_user, write_files
 from haagent.postgres.settings import Login, PostgresSettings, option_words
 from haagent.postgres.sql import Connection, connect, told
@@ -50,7 +50,7 @@ async def initialize(settings: PostgresSettings, config: ServerConfig, report: R
     with private_directory(settings) as private:
         report(Progress("initdb"))
         words = await on_disk(lambda: _initdb_words(named, private))
-        await run_checked(words, env=tool_environment(), on_start=note)
+        await run_checked(words, env=clean_environment(), on_start=note)
         report(Progress("roles"))
         await on_disk(lambda: write_files(named, _with_hba(named, config)))
         await _with_server(named, config, private, report)

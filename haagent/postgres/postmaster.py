@@ -1,15 +1,21 @@
-"""The postmaster in hand: started by this agent or adopted, watched through a pidfd, signalled, reaped."""
+"""The postmaster in hand: started by this agent or adopted, watched through a pidfd, signalled, reaped.
+
+It is no asyncio subprocess: the transport of one kills its child when the event loop is torn down, and PostgreSQL must
+outlive its agent.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from haagent.core.facts import Process
 from haagent.ports import Refused
+from haagent.postgres.disk import on_disk
 from haagent.postgres.process import Watch, identify
 from haagent.postgres.programs import clean_environment, verdict
 
@@ -19,8 +25,7 @@ class Postmaster:
 
     def __init__(self) -> None:
         self._watch: Watch | None = None
-        self._child: asyncio.subprocess.Process | None = None
-        self._reaper: asyncio.Task[None] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._over = asyncio.Event()
         self._wakes: list[Callable[[str], None]] = []
         self.last_words = ""
@@ -57,37 +62,23 @@ class Postmaster:
 
         Refused when the program cannot be started. Neither the agent's end nor a slow reader of it touches the server.
         """
-        descriptor = None
-        if log is not None:
-            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            child = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                env=clean_environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise Refused(f"{argv[0]} cannot be started: {error.strerror}; see postgresql.bin_dir") from error
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
-        self._child = child
         self.last_words = ""
-        self._reaper = asyncio.create_task(self._reap(child))
+        try:
+            child = await on_disk(lambda: _popen(argv, log))
+        except Refused as error:
+            raise Refused(f"{argv[0]} cannot be started: {error}; see postgresql.bin_dir") from error
+        self._child = child
         process = identify(child.pid)
         if process is None:
-            await asyncio.wait((self._reaper,), timeout=1.0)
-            raise Refused(f"PostgreSQL ended as soon as it was started; {self.last_words or 'see its log'}")
+            raise Refused(f"PostgreSQL {verdict(child.wait())} as soon as it was started; see its log")
         self.adopt(process)
         return process
 
-    async def _reap(self, child: asyncio.subprocess.Process) -> None:
-        self.last_words = f"PostgreSQL {verdict(await child.wait())}"
-
     def _ended(self, watch: Watch) -> None:
+        if self._child is not None and self._child.pid == watch.process.pid:
+            code = self._child.poll()
+            self.last_words = f"PostgreSQL {verdict(code)}" if code is not None else ""
+            self._child = None
         if watch is self._watch:
             self._over.set()
             for wake in self._wakes:
@@ -112,3 +103,14 @@ class Postmaster:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        if self._child is not None:
+            self._child.returncode = 0  # let go of it: whoever inherits it will reap it
+            self._child = None
+
+
+def _popen(argv: Sequence[str], log: Path | None) -> subprocess.Popen[bytes]:
+    with contextlib.ExitStack() as stack:
+        out = None if log is None else stack.enter_context(log.open("ab"))
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=clean_environment(), start_new_session=True
+        )

@@ -62,30 +62,37 @@ class Probe:
         process = self._postmaster.process
         return None if process is None else self._address(process)
 
-    async def probe(self, settings: PostgresSettings, configured: ServerConfig | None, timeout: float) -> PostgresFacts:
-        """One look and, if a postmaster lives, one round of SQL; ``timeout`` in seconds for all of it."""
+    async def probe(
+        self, settings: PostgresSettings, configured: ServerConfig | None, timeout: float, *, at_work: bool = False
+    ) -> PostgresFacts:
+        """One look and, if a postmaster lives, one round of SQL; ``timeout`` in seconds for all of it.
+
+        ``at_work``: this agent is building the data directory; the short-lived servers of that are not shown.
+        """
         self._settings = settings
         until = self._now() + timeout
-        disk_why = await self._look_again(settings, timeout)
+        disk_why = await self._look_again(settings, timeout, at_work)
         process = self._postmaster.process
         if process != self._of:
             self._forget(process)
         data = await self._data(settings, until)
-        facts = PostgresFacts(data=data, postmaster=process, configured=configured, orphans=self._look.orphans)
+        if disk_why:
+            data = replace(data, detail=disk_why)
+        facts = PostgresFacts(data=data, postmaster=process, configured=configured)
         if process is None:
-            return facts
+            return replace(facts, orphans=self._look.orphans)
         if disk_why:
             return self._silent(facts, disk_why)
         return await self._ask(settings, facts, process, max(0.05, until - self._now()))
 
-    async def _look_again(self, settings: PostgresSettings, timeout: float) -> str:
+    async def _look_again(self, settings: PostgresSettings, timeout: float, at_work: bool) -> str:
         """Look at the disk and the processes; why it did not work, empty if it did."""
         try:
             self._look = await on_disk(lambda: look(settings), timeout)
         except PortError as error:
             return str(error)
-        except OSError as error:
-            return f"{settings.data_dir}: {error.strerror}"
+        if at_work:
+            self._look = replace(self._look, postmaster=None, orphans=0)
         if self._look.postmaster is not None and not self._starting_child():
             self._postmaster.adopt(self._look.postmaster)
         return ""
@@ -140,18 +147,23 @@ class Probe:
         status = self._look.pid_file.status if self._look.pid_file and self._look.postmaster == process else ""
         if self._look.stopped:
             return self._silent(facts, f"postmaster {process.pid} is stopped (SIGSTOP); kill -CONT {process.pid}")
-        if self._look.postmaster != process or status in ("", "starting"):
-            return replace(facts, starting=True)
+        if self._look.marker or self._look.postmaster != process or status in ("", "starting"):
+            return self._starting(facts)
         try:
             server = await self._server_facts(settings, facts.data, process, timeout)
         except (psycopg.Error, TimeoutError) as error:
             why = told(error)
             if any(text in why for text in NOT_YET):
-                self._server = None
-                return replace(facts, starting=True)
+                return self._starting(facts)
             return self._silent(facts, why, keep=status != "stopping")
         self._server, self._silent_since = server, None
         return replace(facts, server=server)
+
+    def _starting(self, facts: PostgresFacts) -> PostgresFacts:
+        """Nobody is let in yet, or, after a crash of a backend, not any more: what it said before counts no longer."""
+        self._server = None
+        self._silent_since = None
+        return replace(facts, starting=True)
 
     def _silent(self, facts: PostgresFacts, why: str, *, keep: bool = True) -> PostgresFacts:
         """The postmaster is there but does not answer: since when, why, and what it said last."""

@@ -127,10 +127,16 @@ def _remove_stale_pid_file(settings: PostgresSettings) -> None:
 
 
 async def clear_orphans(settings: PostgresSettings, kill_tree: Callable[[], Awaitable[int]]) -> None:
-    """End the processes that outlived their postmaster; Refused when they do not go."""
+    """End the processes that outlived their postmaster; Refused when they do not go, or when the postmaster lives.
+
+    What serves an unfinished data directory is left over from building it, its postmaster too.
+    """
     orphans = await on_disk(lambda: serving(settings.data_dir))
     if not orphans:
         return
+    postmaster, _ = await on_disk(lambda: find_postmaster(settings.data_dir))
+    if postmaster is not None and await on_disk(lambda: read_marker(settings)) is None:
+        raise Refused(f"PostgreSQL runs on {settings.data_dir} as process {postmaster.pid}")
     log.warning("%d processes outlived the postmaster of %s and are killed", len(orphans), settings.data_dir)
     await kill_tree()
     deadline = asyncio.get_running_loop().time() + ORPHANS_GONE_S

@@ -86,7 +86,10 @@ class Client:
         *,
         timeout: float,
     ) -> list[DictRow]:
-        """Rows of one statement; psycopg.Error, or TimeoutError after ``timeout`` seconds."""
+        """Rows of one statement; psycopg.Error, or TimeoutError after ``timeout`` seconds.
+
+        It must bear repetition: it is sent once more over a new connection when the kept one turns out to be lost.
+        """
         async with asyncio.timeout(timeout), self._turn:
             if self._overrun is not None:
                 await asyncio.wait((self._overrun,))
@@ -112,19 +115,19 @@ class Client:
         parameters: Sequence[Any],
         timeout: float,
     ) -> list[DictRow]:
+        kept = self._connection
         connection = await self._connected(settings, address, timeout)
         try:
-            async with connection.cursor() as cursor:
-                await cursor.execute(sql, parameters or None, prepare=not parameters)
-                return [] if cursor.description is None else await cursor.fetchall()
-        except BaseException:
-            if connection.broken or connection.closed:
-                await self.close()
-            raise
+            return await _rows(connection, sql, parameters)
+        except psycopg.OperationalError:
+            if not (connection.broken or connection.closed) or connection is not kept:
+                raise
+        return await _rows(await self._connected(settings, address, timeout), sql, parameters)
 
     async def _connected(self, settings: PostgresSettings, address: Address, timeout: float) -> Connection:
-        if self._connection is not None and self._address == address and not self._connection.closed:
-            return self._connection
+        kept = self._connection
+        if kept is not None and self._address == address and not (kept.closed or kept.broken):
+            return kept
         await self.close()
         self._connection = await connect(conninfo_of(settings, address), timeout)
         self._address = address
@@ -136,6 +139,12 @@ class Client:
         if connection is not None:
             with contextlib.suppress(psycopg.Error):
                 await connection.close()
+
+
+async def _rows(connection: Connection, sql: LiteralString, parameters: Sequence[Any]) -> list[DictRow]:
+    async with connection.cursor() as cursor:
+        await cursor.execute(sql, parameters or None, prepare=not parameters)
+        return [] if cursor.description is None else await cursor.fetchall()
 
 
 def told(error: BaseException) -> str:

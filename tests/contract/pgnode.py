@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,8 @@ SUPERUSER = Login("postgres", "super:secret\\1")
 REPLICATION = Login("replicator", "copy:secret 2")
 REWIND = Login("rewinder", "rewind'secret3")
 SECRETS = tuple(login.password or "" for login in (SUPERUSER, REPLICATION, REWIND))
+AGENTS: list[PostgresAdapter] = []
+"""All that were made, to be closed at the end of a test."""
 
 
 @contextlib.contextmanager
@@ -75,6 +77,7 @@ class PgNode:
         """A newly started agent's adapter on the same directory."""
         adapter = PostgresAdapter(self.settings, self.kill)
         adapter.on_end(self.ends.append)
+        AGENTS.append(adapter)
         return adapter
 
     async def kill(self) -> int:
@@ -155,9 +158,9 @@ def bin_dir() -> Path:
     return Path(program).parent
 
 
-@contextlib.contextmanager
-def a_home() -> Iterator[Path]:
-    """A directory for nodes; afterwards their servers are ended and it is gone."""
+@contextlib.asynccontextmanager
+async def a_home() -> AsyncIterator[Path]:
+    """A directory for nodes; afterwards their servers are ended, their agents closed, and it is gone."""
     home = Path(tempfile.mkdtemp(prefix="haagent-pg-", dir="/tmp"))
     try:
         yield home
@@ -166,7 +169,7 @@ def a_home() -> Iterator[Path]:
             for pid in serving(data_dir):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.02)
+        while AGENTS:
+            await AGENTS.pop().close()
         shutil.rmtree(home, ignore_errors=True)
-
-
-Waiting = Callable[[], Awaitable[None]]
