@@ -132,6 +132,12 @@ class RestPeers:
             return False
         return True
 
+    async def reconfigure(self, settings: ClientSettings) -> None:
+        """Use other certificates, read anew; if they cannot be used, SettingsError is raised and the old ones stay."""
+        fresh = RestClient(settings, reuse_connections=False)
+        old, self._client = self._client, fresh
+        await old.close()
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()

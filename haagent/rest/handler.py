@@ -36,6 +36,9 @@ TEXT_TYPE = "text/plain; charset=utf-8"
 STATUS_KEPT_S = 0.1
 """How long the status JSON serves several requests; the HTTP code is computed for each."""
 
+NOTE_EVERY_S = 1.0
+"""How often at most a refused request is logged."""
+
 Reply = tuple[int, bytes, str, Mapping[str, str]]
 """HTTP status, body, content type, further headers."""
 _NONE: Mapping[str, str] = {}
@@ -62,6 +65,7 @@ class Handler:
         self._metrics = metrics.Metrics(current, counters)
         self._status_of: tuple[object, ...] = ()
         self._status_body = b""
+        self._noted_at, self._unnoted = float("-inf"), 0
         self.configure(settings)
 
     def configure(self, settings: RestSettings) -> None:
@@ -143,7 +147,7 @@ class Handler:
             remote, _certified(request), request.headers.get("Authorization"), self._member_urls()
         )
         if denial is not None:
-            log.warning("%s %s from %s refused with %d: %s", route.method, route.paths[0], remote, *_brief(denial))
+            self._note(f"{route.method} {route.paths[0]} from {remote} refused with {denial.status}: {denial.why}")
             return _denied(denial)
         try:
             body = await self._body(route, request)
@@ -162,6 +166,15 @@ class Handler:
         except TimeoutError:
             waited = self._settings.answer_timeout_s
             return _text(503, f"no answer within {waited:g} s; it may still be carried out: look at GET /cluster")
+
+    def _note(self, refusal: str) -> None:
+        """Log a refusal, but let nobody fill the log with them."""
+        now = asyncio.get_running_loop().time()
+        if now - self._noted_at < NOTE_EVERY_S:
+            self._unnoted += 1
+            return
+        log.warning("%s%s", refusal, f" (and {self._unnoted} more before)" if self._unnoted else "")
+        self._noted_at, self._unnoted = now, 0
 
     def _member_urls(self) -> tuple[str, ...]:
         snapshot = self._current().cluster.snapshot
@@ -214,10 +227,6 @@ def _remote(request: web.BaseRequest) -> str | None:
 
 def _certified(request: web.BaseRequest) -> bool:
     return request.transport is not None and bool(request.transport.get_extra_info("peercert"))
-
-
-def _brief(denial: Denial) -> tuple[int, str]:
-    return denial.status, denial.why
 
 
 def _denied(denial: Denial) -> Reply:

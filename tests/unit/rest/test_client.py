@@ -16,7 +16,7 @@ from haagent.core.states import State
 from haagent.core.status import status
 from haagent.core.terms import Lsn, Timeline
 from haagent.rest.client import RequestError, RestClient, RestPeers, read_status
-from haagent.rest.settings import ClientSettings
+from haagent.rest.settings import ClientSettings, SettingsError
 from tests.builders import (
     NOW,
     a_member,
@@ -226,6 +226,18 @@ async def test_it_talks_tls_with_a_client_certificate(serve: Serve, certificates
         assert (await client.request("POST", node.url, "/restart", {})).status == 200
     async with RestClient(replace(settings, cacert=None, insecure=True)) as client:
         assert (await client.request("GET", node.url, "/primary")).status == 200
+
+
+async def test_peers_take_other_certificates_and_keep_the_old_if_the_new_are_unusable(
+    serve: Serve, peers: RestPeers, certificates: Certificates
+) -> None:
+    """Fault 93."""
+    node = await serve(Node(settings=listening(certfile=certificates.cert, keyfile=certificates.key)))
+    assert not (await peers.ask([member_at(node, "a")], 5)).replies[0].reached
+    await peers.reconfigure(ClientSettings(cacert=certificates.ca))
+    with pytest.raises(SettingsError):
+        await peers.reconfigure(ClientSettings(cacert="/nowhere/ca.pem"))
+    assert (await peers.ask([member_at(node, "a")], 5)).replies[0].reached
 
 
 async def test_errors_tell_what_happened_and_what_it_may_mean(serve: Serve, certificates: Certificates) -> None:

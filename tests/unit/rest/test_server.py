@@ -268,6 +268,16 @@ async def test_wrong_credentials_do_not_pass(serve: Serve, header: str) -> None:
     assert node.submitted == []
 
 
+async def test_nobody_can_fill_the_log_with_refusals(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Fault 94: the first is journaled at once, more within a second are counted."""
+    node = await serve(Node(settings=GUARDED))
+    for _ in range(5):
+        await ask(node, "POST", "/restart")
+    refusals = [record.getMessage() for record in caplog.records if "refused with 401" in record.getMessage()]
+    assert len(refusals) == 1
+    assert "POST /restart from 127.0.0.1" in refusals[0]
+
+
 @pytest.mark.parametrize(
     ("allowlist", "passes"),
     [
