@@ -1,0 +1,329 @@
+"""Every command, its arguments and options, declared once; what they do stands in the modules beside this one.
+
+Source of names and options: the documentation of ``patronictl`` 4.1, so that runbooks go on to work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from haagent.ctl import nodes, output, shared, show, switch
+from haagent.ctl.nodes import Choice
+from haagent.ctl.shared import Edit
+from haagent.ctl.target import Failed, Open, Options, Target, open_target
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The command line's own state: what was said before the command, and how clusters are opened."""
+
+    options: Options
+    open: Open
+
+    def run(self, cluster: str | None, work: Callable[[Target], Awaitable[T]]) -> T:
+        """Do something with one cluster."""
+        return self.run_all((cluster,), lambda targets: work(targets[0]))
+
+    def run_all(self, clusters: Sequence[str | None], work: Callable[[Sequence[Target]], Awaitable[T]]) -> T:
+        """Do something with several clusters."""
+
+        async def opened() -> T:
+            async with AsyncExitStack() as stack:
+                targets = [await stack.enter_async_context(self.open(self.options, name)) for name in clusters]
+                return await work(targets)
+
+        return asyncio.run(opened())
+
+
+pass_line = click.make_pass_decorator(Line)
+Command = Callable[..., Any]
+
+
+def _optional_cluster(command: Command) -> Command:
+    return click.argument("cluster", metavar="[CLUSTER]", required=False)(command)
+
+
+def _members(command: Command) -> Command:
+    command = click.argument("members", metavar="[MEMBERS]...", nargs=-1)(command)
+    return click.argument("cluster", metavar="CLUSTER")(command)
+
+
+def _force(command: Command) -> Command:
+    return click.option("--force", is_flag=True, help="Do not ask for confirmation; for scripts.")(command)
+
+
+def _role(command: Command) -> Command:
+    kind = click.Choice(nodes.ROLES)
+    return click.option("-r", "--role", type=kind, default="any", help="Only members with this role.")(command)
+
+
+def _wait(text: str) -> Callable[[Command], Command]:
+    return click.option("--wait", is_flag=True, help=text)
+
+
+def _scheduled(command: Command) -> Command:
+    text = "When: ISO 8601 with a time zone, or `now`."
+    return click.option("--scheduled", metavar="TIMESTAMP", help=text)(command)
+
+
+def _watched(command: Command) -> Command:
+    command = click.option("-W", "every_two", is_flag=True, help="Show it again every 2 seconds.")(command)
+    text = "Show it again every so many seconds."
+    return click.option("-w", "--watch", type=click.FloatRange(0.1), metavar="SECONDS", help=text)(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("-c", "--config-file", metavar="FILE", help="Configuration file.")
+@click.option("-d", "--dcs-url", "--dcs", metavar="URL", help="etcd, as etcd3://HOST:PORT[,HOST:PORT...].")
+@click.option("-k", "--insecure", is_flag=True, help="Do not check the agents' certificates.")
+@click.pass_context
+def cli(context: click.Context, config_file: str | None, dcs_url: str | None, insecure: bool) -> None:
+    """Look at haagent clusters and change them.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong usage.
+    """
+    opener: Open = context.obj or open_target
+    context.obj = Line(Options(config_file, dcs_url, insecure), opener)
+
+
+# --- looking ---
+
+
+def _shown(text: Callable[[], str], timestamp: bool, watch: float | None) -> None:
+    """Print it once, or again and again until Ctrl-C; a failure while watching is shown and does not end it."""
+    while True:
+        try:
+            body = text()
+        except Failed as error:
+            if watch is None:
+                raise
+            body = f"Error: {error.format_message()}"
+        if watch is not None:
+            click.clear()
+        if timestamp:
+            output.show(datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+        output.show(body)
+        if watch is None:
+            return
+        time.sleep(watch)
+
+
+@cli.command("list")
+@click.argument("clusters", metavar="[CLUSTERS]...", nargs=-1)
+@click.option("-e", "--extended", is_flag=True, help="Show all columns, also empty ones.")
+@click.option("-t", "--timestamp", is_flag=True, help="Print the time first.")
+@output.format_option
+@_watched
+@pass_line
+def list_(
+    line: Line,
+    clusters: tuple[str, ...],
+    extended: bool,
+    timestamp: bool,
+    form: str,
+    every_two: bool,
+    watch: float | None,
+) -> None:
+    """Show the members of clusters. Lags are in MB."""
+
+    def text() -> str:
+        return line.run_all(clusters or (None,), lambda targets: show.members(targets, form, extended))
+
+    _shown(text, timestamp, 2.0 if every_two else watch)
+
+
+@cli.command()
+@click.argument("clusters", metavar="[CLUSTERS]...", nargs=-1)
+@output.format_option
+@_watched
+@pass_line
+def topology(line: Line, clusters: tuple[str, ...], form: str, every_two: bool, watch: float | None) -> None:
+    """Show who replicates from whom."""
+
+    def text() -> str:
+        return line.run_all(clusters or (None,), lambda targets: show.members(targets, form, tree=True))
+
+    _shown(text, False, 2.0 if every_two else watch)
+
+
+@cli.command()
+@_optional_cluster
+@output.format_option
+@pass_line
+def history(line: Line, cluster: str | None, form: str) -> None:
+    """Show all promotions: timeline, position, reason, time, new leader."""
+    output.show(line.run(cluster, lambda target: show.history(target, form)))
+
+
+@cli.command()
+@_optional_cluster
+@click.argument("members", metavar="[MEMBERS]...", nargs=-1)
+@pass_line
+def version(line: Line, cluster: str | None, members: tuple[str, ...]) -> None:
+    """Show the version of this program and, with a CLUSTER, of its agents and PostgreSQL."""
+    output.show(show.own_version())
+    if cluster:
+        output.show("")
+        for name, text in line.run(cluster, lambda target: show.versions(target, members)):
+            output.show(f"{name}: {text}")
+
+
+@cli.command("show-config")
+@_optional_cluster
+@click.option("-f", "--format", "form", type=click.Choice(["yaml", "yml", "json"]), default="yaml", help="Format.")
+@pass_line
+def show_config(line: Line, cluster: str | None, form: str) -> None:
+    """Show the dynamic configuration."""
+    output.show(line.run(cluster, lambda target: shared.show_config(target, output.canonical(form))))
+
+
+# --- changes of leader ---
+
+
+@cli.command()
+@_optional_cluster
+@click.option("--leader", "--primary", "leader", metavar="NAME", help="The present leader.")
+@click.option("--candidate", metavar="NAME", help="Who shall lead; the best standby if not given.")
+@_scheduled
+@_force
+@pass_line
+def switchover(
+    line: Line, cluster: str | None, leader: str | None, candidate: str | None, scheduled: str | None, force: bool
+) -> None:
+    """Hand leadership over in good order; nothing is lost."""
+    line.run(cluster, lambda target: switch.switchover(target, leader, candidate, scheduled, force))
+
+
+@cli.command()
+@_optional_cluster
+@click.option("--candidate", metavar="NAME", help="Who shall lead.")
+@_force
+@pass_line
+def failover(line: Line, cluster: str | None, candidate: str | None, force: bool) -> None:
+    """Make a member lead when there is no leader that could help; commits may be lost."""
+    line.run(cluster, lambda target: switch.failover(target, candidate, force))
+
+
+# --- nodes ---
+
+
+@cli.command()
+@_members
+@_role
+@click.option("--any", "any_one", is_flag=True, help="One random member of those that are meant.")
+@click.option("--pg-version", metavar="VERSION", help="Only if PostgreSQL is older than this, such as 15.4.")
+@click.option("--pending", is_flag=True, help="Only members that wait for a restart.")
+@click.option("--timeout", metavar="SECONDS", help="Give up, and hand over if it leads, when it takes longer.")
+@_scheduled
+@_force
+@pass_line
+def restart(
+    line: Line,
+    cluster: str,
+    members: tuple[str, ...],
+    role: str,
+    any_one: bool,
+    pg_version: str | None,
+    pending: bool,
+    timeout: str | None,
+    scheduled: str | None,
+    force: bool,
+) -> None:
+    """Restart PostgreSQL on members, one after the other, the leader last."""
+    choice = Choice(members, role, pending, any_one)
+    line.run(cluster, lambda target: nodes.restart(target, choice, scheduled, pg_version, timeout, force))
+
+
+@cli.command()
+@_members
+@_role
+@_force
+@pass_line
+def reload(line: Line, cluster: str, members: tuple[str, ...], role: str, force: bool) -> None:
+    """Have agents read their configuration files again."""
+    line.run(cluster, lambda target: nodes.reload(target, Choice(members, role), force))
+
+
+@cli.command()
+@_members
+@click.option("--from-leader", is_flag=True, help="Copy from the leader, not from a clonefrom member.")
+@_wait("Wait until it is done, showing progress.")
+@_force
+@pass_line
+def reinit(line: Line, cluster: str, members: tuple[str, ...], from_leader: bool, wait: bool, force: bool) -> None:
+    """Build the data of standbys anew; the old directory is moved aside."""
+    line.run(cluster, lambda target: nodes.reinit(target, members, force, from_leader, wait))
+
+
+@cli.command()
+@click.argument("cluster", metavar="CLUSTER")
+@click.argument("members_and_event", metavar="[MEMBERS]... {restart|switchover}", nargs=-1, required=True)
+@_role
+@_force
+@pass_line
+def flush(line: Line, cluster: str, members_and_event: tuple[str, ...], role: str, force: bool) -> None:
+    """Forget a scheduled restart of members, or the scheduled switchover."""
+    *members, event = members_and_event
+    if event == "restart":
+        line.run(cluster, lambda target: nodes.flush_restarts(target, Choice(members, role), force))
+    elif event == "switchover" and not members:
+        line.run(cluster, lambda target: nodes.flush_switchover(target, force))
+    else:
+        raise click.UsageError("say what to forget: haagent-ctl flush CLUSTER [MEMBERS]... restart, or switchover")
+
+
+# --- what the members share ---
+
+
+@cli.command("edit-config")
+@_optional_cluster
+@click.option("-q", "--quiet", is_flag=True, help="Do not show the difference.")
+@click.option("-s", "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set a.b.c to a value; null removes it.")
+@click.option("-p", "--pg", "pg_sets", multiple=True, metavar="NAME=VALUE", help="Set a PostgreSQL parameter.")
+@click.option("--apply", metavar="FILE", help="Lay a YAML file over it; - is standard input.")
+@click.option("--replace", metavar="FILE", help="Replace it by a YAML file; - is standard input.")
+@_force
+@pass_line
+def edit_config(
+    line: Line,
+    cluster: str | None,
+    quiet: bool,
+    sets: tuple[str, ...],
+    pg_sets: tuple[str, ...],
+    apply: str | None,
+    replace: str | None,
+    force: bool,
+) -> None:
+    """Change the dynamic configuration, in $EDITOR or as given."""
+    if apply is not None and replace is not None:
+        raise click.UsageError("give --apply or --replace, not both")
+    edit = Edit(sets, pg_sets, apply, replace)
+    line.run(cluster, lambda target: shared.edit_config(target, edit, quiet, force))
+
+
+@cli.command()
+@_optional_cluster
+@_wait("Wait until all members have seen it.")
+@pass_line
+def pause(line: Line, cluster: str | None, wait: bool) -> None:
+    """Switch automatic failover off (maintenance mode)."""
+    line.run(cluster, lambda target: shared.set_pause(target, True, wait))
+
+
+@cli.command()
+@_optional_cluster
+@_wait("Wait until all members have seen it.")
+@pass_line
+def resume(line: Line, cluster: str | None, wait: bool) -> None:
+    """Switch automatic failover on again."""
+    line.run(cluster, lambda target: shared.set_pause(target, False, wait))
