@@ -296,7 +296,9 @@ class _Finish:
         try:
             logs.formatter(log)
         except ValueError as error:
-            self._wrong(("log", "format"), str(error), shown(str(log.format)))
+            self._wrong(
+                ("log", "format"), f"expected a format in Python's logging terms: {error}", shown(str(log.format))
+            )
 
     def _pairs(self, rest: RestApi, tags: Any) -> None:
         """Settings that make sense only together."""

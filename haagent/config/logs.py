@@ -126,6 +126,9 @@ class _Taker(QueueListener):
         except queue.Full:
             return
         thread.join(timeout)
+        if not thread.is_alive():
+            for handler in self.handlers:
+                handler.close()
 
 
 class Logs:

@@ -193,7 +193,7 @@ def _default(row: Field) -> str:
 def json_schema() -> str:
     """A JSON schema of the file, for editors."""
     root = _schema_section(Sections, Where.DYNAMIC)
-    root["properties"]["bootstrap"]["properties"]["dcs"] = {"$ref": "#/$defs/dynamic"}
+    root["properties"]["bootstrap"]["properties"]["dcs"] |= {"$ref": "#/$defs/dynamic"}
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$comment": BANNER,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Protocol
 
 import voluptuous
@@ -17,7 +18,7 @@ from haagent.config.fields import Bootstrap, Dynamic, Sections, TagFields
 from haagent.config.postgresql import ROLE_KEYS, Postgresql
 from haagent.config.problems import ConfigError, Problem, nearest, shown
 from haagent.config.tree import Origins, Tree, without_nulls
-from haagent.config.values import ExpectedError
+from haagent.config.values import FALSE, TRUE, ExpectedError
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Note(Protocol):
     def __call__(self, path: Path, text: str, level: str = "warning") -> None: ...
 
 
+@cache
 def rows(cls: type) -> Mapping[str, Field]:
     """The settings that stand directly in a section."""
     return {f.name: f.metadata["row"] for f in fields(cls) if "row" in f.metadata}
@@ -142,8 +144,8 @@ def _reader(row: Field) -> Callable[[Any], Any]:
             raise voluptuous.Invalid(f"expected {row.expected if row.choices else error}") from None
         except (ValueError, TypeError, OverflowError):
             raise voluptuous.Invalid(f"expected {row.expected}") from None
-        if row.choices:
-            result = next((choice for choice in row.choices if choice.lower() == result.lower()), None)
+        if row.choices and result != row.default:
+            result = _choice(row.choices, result.lower())
         low = row.least is not None and result < row.least
         high = row.most is not None and result > row.most
         if result is None or low or high:
@@ -153,6 +155,13 @@ def _reader(row: Field) -> Callable[[Any], Any]:
     return read_one
 
 
+def _choice(choices: tuple[str, ...], word: str) -> str | None:
+    """The choice that a word means; where on and off are choices, other words for true and false mean them."""
+    meant = {**dict.fromkeys(TRUE, "on"), **dict.fromkeys(FALSE, "off")}.get(word, word)
+    return next((choice for choice in choices if choice.lower() in (word, meant)), None)
+
+
+@cache
 def _schema(cls: type) -> voluptuous.Schema:
     parts: dict[Any, Any] = {voluptuous.Optional(name): _reader(row) for name, row in rows(cls).items()}
     for f in fields(cls):

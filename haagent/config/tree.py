@@ -111,9 +111,7 @@ def environment(environ: Mapping[str, str], tree: Tree) -> tuple[Origins, list[P
                 continue
             if _place(tree, field.path, value):
                 origins[field.path] = f"environment variable {name}"
-    errors += [
-        _foreign(name) for name in sorted(environ) if any(name.startswith(f"PATRONI_{f.upper()}_") for f in FOREIGN)
-    ]
+    errors += [_foreign(name) for name in sorted(environ) if name.startswith(_FOREIGN_NAMES)]
     return origins, errors, list(_unknown(environ))
 
 
@@ -135,9 +133,8 @@ def _place(tree: Tree, path: Path, value: Any) -> bool:
 
 
 def _foreign(name: str) -> Problem:
-    return Problem(
-        f"environment variable {name}", (), "haagent keeps its cluster in etcd's v3 API only; set ETCD3 names"
-    )
+    text = "haagent keeps its cluster in etcd only, by its v3 API; set the names that begin with PATRONI_ETCD3_"
+    return Problem(f"environment variable {name}", (), text)
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
