@@ -13,6 +13,8 @@ from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, later
 from haagent.core.transitions import Row, rows_of
 
+BREATH_S = 0.01
+"""A row that asks to go on at once gets this pause when it comes twice running, and so does any near deadline."""
 ROWS = {state: rows_of(state) for state in State}
 
 
@@ -84,7 +86,8 @@ def _wake_in(v: View, row: Row) -> float:
         longest = min(longest, request.scheduled_epoch - v.wall)
     if v.memory.pending:
         longest = min(longest, 0.25)
-    return max(longest, 0.0)
+    again = row.wake_s != 0.0 or row.id == v.memory.row
+    return max(longest, BREATH_S if again else 0.0)
 
 
 def check(v: View, plan: Plan) -> None:
