@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -163,7 +164,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         process = PROCESS.get()
         rate = 1.0 if process is None or process.clock is None else process.clock.rate
-        return self.call_true(when / rate, callback, *args, context=context)
+        true = when / rate
+        while true * rate < when:  # a timer never fires before its machine's clock shows the time
+            true = math.nextafter(true, math.inf)
+        return self.call_true(true, callback, *args, context=context)
 
     def call_true(
         self,
@@ -249,7 +253,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self.true_time = scheduled[0].when()
                 self._idle_turns = 0
         if self._idle_turns > TURNS_WITHOUT_TIME:
-            raise StuckError(f"something spins at {self.true_time:.3f}: {list(self._ready)[:3]}")
+            raise StuckError(f"something spins at {self.true_time:.3f}: {_spinners(self._ready)}")
         while scheduled and scheduled[0].when() <= self.true_time:
             handle = heapq.heappop(scheduled)
             handle._scheduled = False  # type: ignore[attr-defined]
@@ -278,6 +282,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
             handle._run()
         elif owner.alive:
             owner.deferred.append(handle)
+
+
+def _spinners(ready: deque[asyncio.Handle]) -> list[str]:
+    """Which tasks are ready, and where they stand."""
+    found = []
+    for handle in list(ready)[:3]:
+        task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+        frames = task.get_stack() if isinstance(task, asyncio.Task) else []
+        where = [f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in frames]
+        found.append(f"{task.get_name() if isinstance(task, asyncio.Task) else handle} {where}")
+    return found
 
 
 @contextmanager
