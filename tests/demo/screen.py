@@ -42,6 +42,7 @@ class Screen:
         self._began_at = now()
         self._said: deque[str] = deque(maxlen=14)
         self._rows: list[Row] = []
+        self._etcd = ""
         self._ended = threading.Event()
         self._looker = threading.Thread(target=self._look, name="screen", daemon=True)
         self._live = (
@@ -76,6 +77,8 @@ class Screen:
             if self._live is None and rows != self._rows:
                 self._console.print(f"{now() - self._began_at:6.1f} s  [{_line(rows)}]", highlight=False, markup=False)
             self._rows = rows
+            leader = self._cluster.etcd.leader()
+            self._etcd = f"etcd: {leader.name} leads" if leader else "etcd: no leader"
 
     def _draw(self) -> RenderableType:
         table = Table(expand=True)
@@ -85,7 +88,9 @@ class Screen:
             style = COLOURS.get(row.role, "red")
             table.add_row(row.name, Text(row.role, style), row.state, row.timeline, row.postmaster)
         return Group(
-            Panel(table, title="the cluster"), Text(self._writes()), Panel("\n".join(self._said), title="what happens")
+            Panel(table, title="the cluster", subtitle=self._etcd),
+            Text(self._writes()),
+            Panel("\n".join(self._said), title="what happens"),
         )
 
     def _writes(self) -> str:
