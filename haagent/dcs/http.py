@@ -39,7 +39,7 @@ class Http:
             data=data,
             headers=headers,
             timeout=timeout,
-            ssl=self.tls.context if url.startswith("https") else False,
+            ssl=self.tls.context,
             trace_request_ctx=one,
             allow_redirects=False,
         )

@@ -22,7 +22,7 @@ from haagent.core.facts import (
     Status,
     SyncKey,
 )
-from haagent.core.terms import LeaseId, Lsn, Revision, Term, Timeline
+from haagent.core.terms import WIRE_VERSION, LeaseId, Lsn, Revision, Term, Timeline
 from haagent.dcs.kv import KeyValue, RangeReply
 
 N = TypeVar("N", bound=int)
@@ -41,8 +41,6 @@ HISTORY: Final = "history"
 FAILOVER: Final = "failover"
 FAILSAFE: Final = "failsafe"
 
-WIRE_VERSION: Final = "4.1.5"
-"""What ``version`` of a member says, so that Patroni's tools and members know how to speak to it."""
 OWN_VERSION: Final = "haagent_version"
 
 

@@ -17,17 +17,21 @@ _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class Tls:
-    """The context for new connections; ``look`` notices replaced files without waiting for them."""
+    """The context for new connections; ``look`` notices replaced files without waiting for them.
+
+    ValueError when the files cannot be used. Without an https endpoint there is no context, and no file is read.
+    """
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
-        self._files = [path for path in (settings.cacert, settings.cert, settings.key) if path]
+        wanted = any(url.startswith("https") for url in settings.endpoints)
+        self._files = [path for path in (settings.cacert, settings.cert, settings.key) if path and wanted]
         self._looked_at = float("-inf")
         self._looking: asyncio.Task[None] | None = None
         self._stamp: _Stamp = ()
         try:
             self._stamp = self._stamped()
-            self.context = self._load()
+            self.context: ssl.SSLContext | bool = self._load() if wanted else False
         except OSError as error:
             raise ValueError(f"etcd3: the certificates cannot be used: {error} (files: {self._files})") from error
 
