@@ -49,7 +49,7 @@ def settings(
     merged = _merge_parameters(section, local, source, at, warnings)
     timing, notes = _timing(given)
     warnings += [Problem(source, at, note) for note in notes]
-    given["slots"] = _slots(given.get("slots", {}), source, at)
+    given["slots"] = _slots(given.get("slots", {}), source, at, warnings)
     given.pop("primary_race_backoff", None)
     given |= {name: value for name, value in {**section, **local}.items() if name in _FROM_POSTGRESQL}
     in_use: dict[str, Any] = {**given, **timing, **merged}
@@ -76,16 +76,16 @@ def _timing(given: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]
     return {"ttl": ttl, "loop_wait": loop_wait, "retry_timeout": retry_timeout}, notes
 
 
-def _slots(slots: Mapping[str, Any], source: str, at: Path) -> dict[str, Any]:
+def _slots(slots: Mapping[str, Any], source: str, at: Path, warnings: list[Problem]) -> dict[str, Any]:
     """Permanent slots; one without properties is physical."""
     result: dict[str, Any] = {}
     for name, properties in slots.items():
+        path = (*at, "slots", name)
         if properties is not None and not isinstance(properties, dict):
-            problem = Problem(
-                source, (*at, "slots", name), "expected a map of properties, or nothing", shown(properties)
-            )
-            raise ConfigError([problem])
+            raise ConfigError([Problem(source, path, "expected a map of properties, or nothing", shown(properties))])
         result[name] = properties or {"type": "physical"}
+        if result[name].get("type") == "logical":
+            warnings.append(Problem(source, path, "logical slots are kept where they are, but not created yet"))
     return result
 
 

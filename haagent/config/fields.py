@@ -88,7 +88,9 @@ class Etcd:
     proxy: str = text("URL of a proxy in front of etcd, used instead of `url`.", secret=True)
     srv: str = text("Domain whose SRV records name the endpoints.", effective=False)
     srv_suffix: str = text("Suffix of the SRV service names.", effective=False)
-    use_proxies: bool = flag("The hosts are proxies: their cluster's own members are not asked for.")
+    use_proxies: bool = flag(
+        "The hosts are proxies; either way the hosts are taken as given, and no others are looked for."
+    )
     protocol: str = word("Protocol of endpoints given without one.", default="http", choices=("http", "https"))
     username: str = text("User of etcd.")
     password: v.Secret = secret("Password of that user.")
@@ -143,7 +145,9 @@ class RestApi:
         default="Original",
         choices=("Original", "Minimal", "ProductOnly"),
     )
-    request_queue_size: int = setting(v.INT, "Connections that may wait to be accepted.", default=128, least=1)
+    request_queue_size: int = setting(
+        v.INT, "Connections that may wait to be accepted.", default=128, least=1, effective=False
+    )
     thread_pool_size: int = setting(
         v.INT, "Threads; the agent's REST API has none.", default=5, least=1, effective=False
     )
@@ -282,7 +286,10 @@ class Dynamic:
         where=DYNAMIC,
     )
     check_timeline: bool = flag(
-        "Only nodes of the newest timeline may be elected.", default=_USUAL.check_timeline, where=DYNAMIC
+        "Only nodes of the newest timeline may be elected.",
+        default=_USUAL.check_timeline,
+        where=DYNAMIC,
+        effective=False,
     )
     primary_start_timeout: float = seconds(
         "How long a crashed primary may take to come back in place; 0: hand over at once.",
@@ -329,13 +336,15 @@ class Dynamic:
         v.MAP, "The cluster follows a primary elsewhere.", where=DYNAMIC, effective=False
     )
     member_slots_ttl: float = seconds(
-        "How long an absent member's replication slot is kept.", default=_USUAL.member_slots_ttl, least=0, where=DYNAMIC
+        "How long an absent member's replication slot is kept.",
+        default=_USUAL.member_slots_ttl,
+        least=0,
+        where=DYNAMIC,
+        effective=False,
     )
-    slots: Mapping[str, Any] = setting(
-        v.MAP, "Permanent replication slots by name.", default={}, where=DYNAMIC, effective=False
-    )
+    slots: Mapping[str, Any] = setting(v.MAP, "Permanent replication slots by name.", default={}, where=DYNAMIC)
     ignore_slots: tuple[Mapping[str, Any], ...] = setting(
-        v.MAPS, "Properties of slots that are left alone.", default=(), where=DYNAMIC, effective=False
+        v.MAPS, "Properties of slots that are left alone.", default=(), where=DYNAMIC
     )
     postgresql: Postgresql = section(Postgresql)
 

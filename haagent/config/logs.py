@@ -11,7 +11,8 @@ import logging
 import os
 import queue
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from typing import Any
 
@@ -172,3 +173,13 @@ class Logs:
         for name, level in log.loggers.items():
             logging.getLogger(name).setLevel(level)
         self._levels = dict(log.loggers)
+
+
+@contextmanager
+def set_up_logging(log: Log) -> Iterator[Logs]:
+    """Log as configured for as long as the block runs."""
+    logs = Logs(log)
+    try:
+        yield logs
+    finally:
+        logs.stop()

@@ -108,6 +108,7 @@ def test_null_removes_a_setting() -> None:
 def test_a_slot_without_properties_is_a_permanent_physical_one() -> None:
     slots = {"a": None, "b": {}, "c": {"type": "logical", "database": "d", "plugin": "p"}}
     assert in_use({"slots": slots}).slots == {"a": {"type": "physical"}, "b": {"type": "physical"}, "c": slots["c"]}
+    assert said({"slots": slots}) == ["slots.c: logical slots are kept where they are, but not created yet"]
     assert "slots.a: found 1; expected a map of properties" in wrong({"slots": {"a": 1}})
 
 

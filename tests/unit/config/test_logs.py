@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from haagent.config.fields import Log
-from haagent.config.logs import FILE_NAME, Logs, formatter
+from haagent.config.logs import FILE_NAME, Logs, formatter, set_up_logging
 from haagent.config.problems import ConfigError
 
 LOGGER = logging.getLogger("haagent.test")
@@ -34,9 +34,8 @@ def _root_logger() -> Iterator[None]:
 
 def written(tmp_path: Path, say: Any, **log: Any) -> list[str]:
     """The lines that a log file holds after ``say`` was called."""
-    logs = Logs(Log(dir=str(tmp_path), **log))
-    say()
-    logs.stop()
+    with set_up_logging(Log(dir=str(tmp_path), **log)):
+        say()
     return (tmp_path / FILE_NAME).read_text(encoding="utf-8").splitlines()
 
 
