@@ -19,7 +19,7 @@ from haagent import __version__
 from haagent.agent.loop import Agent
 from haagent.agent.perform import Ports
 from haagent.config.load import Config, load
-from haagent.config.logs import set_up_logging
+from haagent.config.logs import Logs
 from haagent.config.problems import ConfigError
 from haagent.core.actions import Plan
 from haagent.core.facts import Document, Settings, View
@@ -50,8 +50,8 @@ STALL_S = 1.0
 class Service:
     """One node's agent with everything around it."""
 
-    def __init__(self, path: str | None, config: Config) -> None:
-        self._path, self._config = path, config
+    def __init__(self, path: str | None, config: Config, logs: Logs) -> None:
+        self._path, self._config, self._logs = path, config, logs
         self._clock = BoottimeClock()
         self._notifier = Notifier(os.environ)
         self._rows: Counter[int] = Counter()
@@ -152,6 +152,7 @@ class Service:
             config = replace(config, **{key: getattr(self._config, key) for key in fixed})
         self._config = config
         self._postgres.settings = postgres_settings(config)
+        self._logs.apply(config.log)
         self._agent.reread(config.me())
         self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
         log.info("the configuration was read again")
@@ -160,14 +161,15 @@ class Service:
     async def _reconfigure_rest(self, config: Config) -> None:
         try:
             await self._rest.reconfigure(rest_settings(config))
+            await self._peers.reconfigure(client_settings(config))
         except (ListenError, SettingsError) as error:
             log.error("the REST API keeps its present settings: %s", error)
 
     # --- what the agent calls ---
 
     async def _kill_tree(self) -> int:
-        data_dir = str(Path(self._config.postgresql.data_dir).resolve())
-        count, _, _ = await asyncio.to_thread(tree.end, data_dir, KILL_GRACE_S, KILL_TIME_S)
+        data_dir = self._guard.data_dir
+        count, _, _ = await asyncio.to_thread(tree.end, str(data_dir), KILL_GRACE_S, KILL_TIME_S)
         return count
 
     def _stop(self) -> None:
@@ -250,21 +252,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.geteuid() == 0:
         print("haagent must not run as root: PostgreSQL refuses to. Run it as user postgres.", file=sys.stderr)  # noqa: T201
         return 1
-    with set_up_logging(config.log):
-        for warning in config.warnings:
-            log.warning("%s", warning)
-        log.info("haagent %s, node %s of cluster %s, pid %d", __version__, config.name, config.scope, os.getpid())
-        return _run(given.config, config)
-
-
-def _run(path: str | None, config: Config) -> int:
+    logs = Logs(config.log)
     try:
-        return asyncio.run(Service(path, config).run())
+        return _run(given.config, config, logs)
+    finally:
+        logs.stop()
+
+
+def _run(path: str | None, config: Config, logs: Logs) -> int:
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    log.info("haagent %s, node %s of cluster %s, pid %d", __version__, config.name, config.scope, os.getpid())
+    try:
+        return asyncio.run(_serve(path, config, logs))
     except (ListenError, SettingsError, OSError) as error:
         log.critical("haagent can't start: %s", error)
     except Exception:
         log.critical("haagent ends because of an error of its own; the permit now runs out", exc_info=True)
     return 1
+
+
+async def _serve(path: str | None, config: Config, logs: Logs) -> int:
+    return await Service(path, config, logs).run()
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from haagent.config.fields import Role
 from haagent.config.load import Config
+from haagent.config.postgresql import Role
+from haagent.dcs.gateway import Gateway
+from haagent.dcs.settings import EtcdSettings
 from haagent.postgres.settings import Login, PostgresSettings
-from haagent.rest.settings import ClientSettings, RestSettings
+from haagent.rest.settings import ClientSettings, RestSettings, SettingsError
 
 
 def state_dir(config: Config) -> Path:
@@ -17,6 +19,23 @@ def state_dir(config: Config) -> Path:
 
 def _login(role: Role) -> Login:
     return Login(role.username or None, role.password.reveal() or None, role.libpq())
+
+
+def etcd_kv(config: Config) -> Gateway:
+    """The connection to etcd. SettingsError when the certificates can't be used."""
+    given = config.etcd3
+    settings = EtcdSettings(
+        endpoints=config.endpoints,
+        username=given.username or None,
+        password=given.password.reveal() or None,
+        cacert=given.cacert or None,
+        cert=given.cert or None,
+        key=given.key or None,
+    )
+    try:
+        return Gateway(settings)
+    except ValueError as why:
+        raise SettingsError(f"etcd3: {why}") from None
 
 
 def _path(text: str) -> Path | None:
@@ -75,6 +94,7 @@ def rest_settings(config: Config) -> RestSettings:
         allowlist_include_members=given.allowlist_include_members,
         http_extra_headers={name: str(value) for name, value in given.http_extra_headers.items()},
         https_extra_headers={name: str(value) for name, value in given.https_extra_headers.items()},
+        request_queue_size=max(given.request_queue_size, RestSettings().request_queue_size),
         server_tokens=given.server_tokens.lower(),
     )
 

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from haagent import __version__
 from haagent.config import dynamic, logs, schema, tree
 from haagent.config.field import Path
 from haagent.config.fields import FOREIGN, Dynamic, Etcd, Log, RestApi, Sections
@@ -23,9 +24,6 @@ from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.values import Address, Listen, Secret
 from haagent.core import lease
 from haagent.core.facts import Document, Me, Settings, Tags
-
-SPOKEN_VERSION = "4.1.0"
-"""The version in the member key: of the contract that is spoken, for tools that look for at least 4.1."""
 
 RESERVED_NAME = "__patroni_strict_sync_replica_placeholder__"
 
@@ -64,7 +62,7 @@ class Config(Sections):
             conn_url=f"postgres://{address}/postgres",
             api_url=f"{scheme}://{self.restapi.connect_address}/patroni",
             tags=self.node_tags(),
-            version=SPOKEN_VERSION,
+            version=__version__,
         )
 
     def node_tags(self) -> Tags:

@@ -12,9 +12,7 @@ from haagent.core import publish
 from haagent.core.conditions import leads
 from haagent.core.facts import Member, ServerFacts, Snapshot, View
 from haagent.core.states import State
-
-PATRONI_COMPATIBLE_VERSION = "4.1.0"
-"""The version that tools of the ecosystem read; they decide by it what they may ask for."""
+from haagent.core.terms import WIRE_VERSION
 
 NOT_RESPONDING = "not responding"
 """The one state word of haagent's own: a postmaster is there, but has not answered SQL for too long."""
@@ -114,7 +112,7 @@ def status(view: View) -> dict[str, Any]:
     if view.memory.scheduled_restart:
         document["scheduled_restart"] = dict(view.memory.scheduled_restart)
     document["patroni"] = {
-        "version": PATRONI_COMPATIBLE_VERSION,
+        "version": WIRE_VERSION,
         "scope": view.me.scope,
         "name": view.me.name,
     }

@@ -21,6 +21,10 @@ SystemId = NewType("SystemId", str)
 """PostgreSQL's database system identifier, as text (it exceeds what JSON numbers carry safely)."""
 
 
+WIRE_VERSION = "4.1.5"
+"""The version that this agent speaks towards Patroni's tools and members; they decide by it what they may ask for."""
+
+
 class Lsn(int):
     """A position in the write-ahead log, in bytes.
 

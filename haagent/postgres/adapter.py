@@ -18,6 +18,7 @@ from haagent.postgres import clone, compare, initialize, rewind, server, slots, 
 from haagent.postgres.aside import move_aside
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import on_disk
+from haagent.postgres.files import read_marker
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.probe import Probe
 from haagent.postgres.programs import run_hook
@@ -124,10 +125,14 @@ class PostgresAdapter:
         control = await self._stopped_control()
         rewind.check_preconditions(self.settings, control)
         await server.clear_orphans(self.settings, self._kill_tree)
-        divergence = await self.compare(source)
-        rewind.judge(divergence)
+        if await on_disk(lambda: read_marker(self.settings)) is not None:
+            raise Refused(
+                f"{self.settings.data_dir} is unfinished: an interrupted pg_rewind has overwritten WAL that it would "
+                f"need again; clone this node anew"
+            )
+        rewind.judge(await self.compare(source))
         with self._building():
-            await rewind.rewind(self.settings, source, divergence.leader_timeline, control, report)
+            await rewind.rewind(self.settings, source, control, report)
 
     async def move_aside(self, why: str) -> str:
         await on_disk(lambda: unfinished.end_leftover(self.settings))

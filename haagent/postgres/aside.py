@@ -23,6 +23,8 @@ def move_aside(settings: PostgresSettings, why: str) -> str:
     and belong to the renamed directory.
     """
     real = Path(os.path.realpath(settings.data_dir))
+    if not real.exists():
+        raise Refused(f"{real} does not exist: there is nothing to move aside")
     _warn_of_outside(real)
     target = _free_name(real, why)
     try:

@@ -20,7 +20,7 @@ from haagent.postgres.files import service
 from haagent.postgres.programs import run, run_checked, tool_environment, verdict
 from haagent.postgres.settings import PostgresSettings, names, option_words
 from haagent.postgres.sql import Connection, connect, told
-from haagent.postgres.upstream import conninfo_of
+from haagent.postgres.upstream import asking, conninfo_of
 
 log = logging.getLogger(__name__)
 
@@ -62,16 +62,16 @@ def judge(divergence: Divergence) -> None:
     )
 
 
-async def rewind(
-    settings: PostgresSettings, source: Upstream, leader_timeline: Timeline, control: ControlData, report: Report
-) -> None:
+async def rewind(settings: PostgresSettings, source: Upstream, control: ControlData, report: Report) -> None:
     """Run pg_rewind under a marker that stays until it has succeeded.
 
     Refused when it failed. If it failed before it changed a file, the marker is taken away again.
     """
     check_preconditions(settings, control)
     words = conninfo_of(source, settings.rewinder) | {"dbname": "postgres"}
-    await _source_checkpoint(words, source, leader_timeline)
+    async with asking(settings, source) as asked:
+        timeline = (await asked.identify()).timeline
+    await _source_checkpoint(words, source, timeline)
     note = await on_disk(lambda: unfinished.begin(settings, "rewinding"))
     if not control.clean:
         report(Progress("crash recovery"))

@@ -18,7 +18,8 @@ from prometheus_client.registry import Collector
 from haagent.core.conditions import leads
 from haagent.core.facts import ServerFacts, View
 from haagent.core.states import State
-from haagent.core.status import PATRONI_COMPATIBLE_VERSION, server_now, status
+from haagent.core.status import server_now, status
+from haagent.core.terms import WIRE_VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -127,7 +128,7 @@ def _patroni_values(view: View, document: Mapping[str, Any]) -> dict[str, tuple[
     xlog: Mapping[str, Any] = document.get("xlog", {})
     replicating = document.get("replication_state")
     return {
-        "version": ("Version that tools of the ecosystem read", _version_number(PATRONI_COMPATIBLE_VERSION)),
+        "version": ("Version that tools of the ecosystem read", _version_number(WIRE_VERSION)),
         "postgres_running": ("1 if PostgreSQL runs and answers", server is not None),
         "postmaster_start_time": ("When PostgreSQL started, epoch seconds", _epoch(_started(server))),
         "primary": ("1 if this node leads and accepts writes", role == "primary" and leads(view)),
