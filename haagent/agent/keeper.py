@@ -100,7 +100,8 @@ class Keeper:
         if self._facts.term == term and self._facts.renewed_at is not None and sent_at <= self._facts.renewed_at:
             return
         self._facts = proven(lease, term, sent_at, timing)
-        if self._facts.permit_until is not None and not self.open_ended:
+        guard = self._guard.facts()
+        if self._facts.permit_until is not None and guard.armed and guard.term == term:
             self._guard.extend(term, self._facts.permit_until)
 
     async def _keep_alive(self, lease: LeaseId, timing: Timing) -> None:

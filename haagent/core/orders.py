@@ -40,7 +40,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.facts import Goal, Pending, View
+from haagent.core.facts import DataKind, Goal, Pending, View
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.terms import Instant, SystemId, later
@@ -127,14 +127,14 @@ def give_bootstrap_up(v: View) -> Orders:
     begun = v.memory.initialize_begun
     release: tuple[Action, ...] = () if begun is None else (AbandonInitialize(begun),)
     changes = {**_backoff(v), "initialize_begun": None}
-    return Orders((*release, MoveAside("bootstrap failed")), changes, _job_error(v))
+    return Orders((*release, *_aside(v, "bootstrap failed")), changes, _job_error(v))
 
 
 def undo_bootstrap(v: View) -> Orders:
     """A bootstrap of this node was interrupted by the end of its agent."""
     revision = v.snapshot.initialize_revision if v.snapshot and v.snapshot.initialize == "" else None
     release: tuple[Action, ...] = () if revision is None else (AbandonInitialize(revision),)
-    return Orders((*release, MoveAside("bootstrap interrupted")))
+    return Orders((*release, *_aside(v, "bootstrap interrupted")))
 
 
 def move_unfinished_aside(v: View) -> Orders:
@@ -154,7 +154,11 @@ def clone(v: View) -> Orders:
 
 
 def clone_failed(v: View) -> Orders:
-    return Orders((MoveAside("clone failed"),), {**_backoff(v), "clone_source": None}, _job_error(v))
+    return Orders(_aside(v, "clone failed"), {**_backoff(v), "clone_source": None}, _job_error(v))
+
+
+def _aside(v: View, why: str) -> tuple[Action, ...]:
+    return () if v.postgres.data.kind in (DataKind.ABSENT, DataKind.EMPTY) else (MoveAside(why),)
 
 
 def start_clone(v: View) -> Orders:
