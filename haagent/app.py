@@ -23,7 +23,7 @@ from haagent.config.logs import Logs
 from haagent.config.problems import ConfigError
 from haagent.core.actions import Plan
 from haagent.core.facts import Document, Settings, View
-from haagent.core.lease import KILL_TIME_S
+from haagent.core.lease import KILL_TIME_S, timing
 from haagent.core.terms import Instant
 from haagent.dcs.etcd import EtcdDcs
 from haagent.guard import tree
@@ -71,6 +71,7 @@ class Service:
             ports,
             self._settings,
             callbacks=_callbacks(config),
+            validate=self._validate,
             reload=self.reload,
             noted=self._note,
         )
@@ -135,6 +136,20 @@ class Service:
         for note in notes:
             log.warning("%s", note)
         return replace(settings, pre_promote=self._config.postgresql.pre_promote or None)
+
+    def _validate(self, document: Document) -> None:
+        """What operators write must fit as it is; nothing is adjusted for them. ValueError with the reason."""
+        settings = self._settings(document)
+        given = {name: document.get(name) for name in ("ttl", "loop_wait", "retry_timeout")}
+        try:
+            numbers = {name: float(value) for name, value in given.items() if value is not None}
+        except (TypeError, ValueError):
+            raise ValueError(f"ttl, loop_wait and retry_timeout must be numbers of seconds, not {given}") from None
+        timing(
+            numbers.get("ttl", settings.ttl),
+            numbers.get("loop_wait", settings.loop_wait),
+            numbers.get("retry_timeout", settings.retry_timeout),
+        )
 
     def reload(self) -> None:
         """Read the file again; one that is not valid changes nothing."""

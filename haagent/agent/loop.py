@@ -61,6 +61,7 @@ class Agent:
         settings: Callable[[Document | None], Settings],
         *,
         callbacks: Mapping[str, str] | None = None,
+        validate: Callable[[Document], object] | None = None,
         reload: Callable[[], None] | None = None,
         noted: Callable[[View, Plan], None] | None = None,
     ) -> None:
@@ -74,7 +75,7 @@ class Agent:
         self._keeper = Keeper(me.name, ports.dcs, ports.guard, ports.clock, self.wake)
         self._jobs = Jobs(ports.clock, self.wake)
         self._hooks = Hooks(ports.postgres, callbacks or {}, me.scope)
-        hands = Hands(self._keeper, self._jobs, self._hooks, self._answer, settings, reload or self.reread)
+        hands = Hands(self._keeper, self._jobs, self._hooks, self._answer, validate or settings, reload or self.reread)
         self._performer = Performer(me, ports, hands)
         self._settings = settings(None)
         self._config_revision: Revision | None = None
