@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from haagent.core import conditions, intents, publish
-from haagent.core.actions import Action, ArmGuard, EnsureGuard, Exit, Plan, Promote, Resign, StartPrimary
+from haagent.core.actions import Action, ArmGuard, DisarmGuard, EnsureGuard, Exit, Plan, Promote, Resign, StartPrimary
 from haagent.core.facts import View
 from haagent.core.lease import leads
 from haagent.core.states import WRITABLE, State
@@ -99,6 +99,9 @@ def check(v: View, plan: Plan) -> None:
             assert led, f"row {plan.row} orders {type(action).__name__} without a permit"
             assert action.term == v.lease.term, f"row {plan.row} orders {type(action).__name__} for another term"
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
+        if isinstance(action, DisarmGuard):
+            safe = conditions.unwritable(v) or v.settings.pause
+            assert safe, f"row {plan.row} disarms the guard while PostgreSQL may be writable"
         if isinstance(action, Resign):
             assert conditions.unwritable(v), f"row {plan.row} resigns while PostgreSQL may be writable"
     if plan.memory.state in WRITABLE and v.state not in WRITABLE:

@@ -428,7 +428,7 @@ def resign(v: View) -> Orders:
     changes: dict[str, Any] = {"stop_asked_at": None, "switch_started_at": None}
     if v.memory.goal is Goal.HANDOVER:
         changes["stand_back_until"] = later(v.now, STAND_BACK_S)
-    return Orders((DisarmGuard(), *_give(v)), changes)
+    return Orders((*_disarm(v), *_give(v)), changes)
 
 
 def hand_over(v: View) -> Orders:
@@ -443,7 +443,7 @@ def _demoted(v: View) -> tuple[Action, ...]:
 
 
 def stopped(v: View) -> Orders:
-    return Orders((DisarmGuard(),), {"stop_asked_at": None})
+    return Orders(_disarm(v), {"stop_asked_at": None})
 
 
 def veto(v: View) -> Orders:
@@ -468,7 +468,12 @@ def kill_orphans(v: View) -> Orders:
 
 def give_key_up(v: View) -> Orders:
     """PostgreSQL is not writable, and the leader key may still be in this node's name."""
-    return Orders((*_give(v), DisarmGuard()))
+    return Orders((*_give(v), *_disarm(v)))
+
+
+def _disarm(v: View) -> tuple[Action, ...]:
+    """Disarm the guard, only if PostgreSQL was seen not writable; else its permit stays in force to its end."""
+    return (DisarmGuard(),) if c.unwritable(v) else ()
 
 
 def _give(v: View) -> tuple[Action, ...]:
