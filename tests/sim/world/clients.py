@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from haagent.core import answers
-from tests.sim.world.events import Routed
+from tests.sim.world.events import Event, Fault, Readonly, Routed, StateChanged, Writable
 from tests.sim.world.network import LostError
 from tests.sim.world.server import CommitFailedError
 from tests.sim.world.time import Process
@@ -44,6 +44,12 @@ class Proxy:
         self._last: tuple[str, ...] | None = None
         for name in world.hosts:
             self.process.spawn(self._check_for_ever(name), name)
+        world.listeners.append(self._look_soon)
+
+    def _look_soon(self, event: Event) -> None:
+        """Whatever happens to a node may change what it would answer."""
+        if isinstance(event, Fault | StateChanged | Writable | Readonly):
+            self.world.loop.later(0.001, self.sample)
 
     async def _check_for_ever(self, name: str) -> None:
         while True:

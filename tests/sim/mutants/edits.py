@@ -1,0 +1,279 @@
+"""The edits, as patches that hold for the length of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+from haagent.agent import loop, perform
+from haagent.agent.keeper import Keeper
+from haagent.core import actions as a
+from haagent.core import answers, lease, publish
+from haagent.core.actions import Action, Plan
+from haagent.core.decide import decide
+from haagent.core.facts import Divergence, Heartbeat, Timing, View
+from haagent.core.states import State
+from haagent.core.status import accepts_writes
+from haagent.core.terms import Instant, LeaseId, Revision, Term, later
+from haagent.dcs import keys
+from haagent.dcs.etcd import EtcdDcs
+from haagent.dcs.kv import Delete, Put
+from haagent.dcs.sightings import Sightings
+from haagent.guard.watch import FENCE, WAIT, Step, Watch
+from haagent.ports import PortError, Refused, Unknown
+from tests.sim.world.postgres import SimPostgres
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One edit, and why it is bad."""
+
+    name: str
+    why: str
+    patch: Callable[[], AbstractContextManager[Any]]
+
+
+MUTANTS: list[Mutant] = []
+
+
+def mutant(
+    why: str,
+) -> Callable[[Callable[[], AbstractContextManager[Any]]], Callable[[], AbstractContextManager[Any]]]:
+    """Register an edit under its function's name."""
+
+    def register(made: Callable[[], AbstractContextManager[Any]]) -> Callable[[], AbstractContextManager[Any]]:
+        MUTANTS.append(Mutant(made.__name__.replace("_", " "), why, made))
+        return made
+
+    return register
+
+
+@mutant("nobody enforces the permit when the agent is killed or frozen")
+def guard_removed() -> AbstractContextManager[Any]:
+    judge = Watch.judge
+
+    def never(self: Watch, now: float, agents: int) -> Step:
+        step = judge(self, now, agents)
+        return (WAIT, None, "") if step[0] == FENCE else step
+
+    return patch.object(Watch, "judge", never)
+
+
+@mutant("the answer comes later than etcd's clock began to run")
+def permit_counted_from_the_answer() -> AbstractContextManager[Any]:
+    prove = Keeper._prove
+
+    def late(self: Keeper, lease_id: LeaseId, term: Term, sent_at: Instant, timing: Timing) -> None:
+        prove(self, lease_id, term, self._clock.now(), timing)
+
+    return patch.object(Keeper, "_prove", late)
+
+
+@mutant("killing takes time, and clocks drift")
+def no_margin() -> AbstractContextManager[Any]:
+    timing = lease.timing
+
+    def bold(ttl: float, loop_wait: float, retry_timeout: float) -> Timing:
+        return replace(timing(ttl, loop_wait, retry_timeout), margin=0.0, fence_after=ttl)
+
+    return patch.object(lease, "timing", bold)
+
+
+def _plans(edit: Callable[[View, Plan], Plan]) -> AbstractContextManager[Any]:
+    return patch.object(loop, "decide", lambda view: edit(view, decide(view)))
+
+
+def _at_demotion(make: Callable[[Term], Action]) -> AbstractContextManager[Any]:
+    def edit(view: View, plan: Plan) -> Plan:
+        demotes = view.state is State.PRIMARY and plan.memory.state is State.DEMOTING
+        if not demotes or view.lease.term is None:
+            return plan
+        return replace(plan, actions=(make(view.lease.term), *plan.actions))
+
+    return _plans(edit)
+
+
+@mutant("the next leader may write while this one still does")
+def resign_before_stop() -> AbstractContextManager[Any]:
+    return _at_demotion(a.Resign)
+
+
+@mutant("a server that is being stopped still takes commits")
+def disarm_before_stop() -> AbstractContextManager[Any]:
+    return _at_demotion(lambda term: a.DisarmGuard())
+
+
+@mutant("etcd has answered OK for leases that were gone")
+def keepalive_believed() -> AbstractContextManager[Any]:
+    async def renew(self: EtcdDcs, name: str, term: Term, lease_id: LeaseId, timeout: float) -> Revision:
+        await self._kv.keepalive(lease_id, timeout)
+        return Revision(0)
+
+    return patch.object(EtcdDcs, "renew", renew)
+
+
+@mutant("the leader key of a living leader is written over")
+def campaign_without_condition() -> AbstractContextManager[Any]:
+    async def campaign(self: EtcdDcs, name: str, lease_id: LeaseId, timeout: float) -> Term:
+        reply = await self._txn([], [Put(self._key(keys.LEADER), name.encode(), lease_id)], [], timeout)
+        return Term(reply.revision)
+
+    return patch.object(EtcdDcs, "campaign", campaign)
+
+
+@mutant("a campaign whose outcome is unknown may have been lost")
+def unknown_taken_for_success() -> AbstractContextManager[Any]:
+    campaign = EtcdDcs.campaign
+
+    async def hopeful(self: EtcdDcs, name: str, lease_id: LeaseId, timeout: float) -> Term:
+        try:
+            return await campaign(self, name, lease_id, timeout)
+        except Unknown:
+            return Term(self._fresh.floor.revision + 1)
+
+    return patch.object(EtcdDcs, "campaign", hopeful)
+
+
+@mutant("the lease may have been granted long ago, while the permit counts from now")
+def campaign_on_an_aged_lease() -> AbstractContextManager[Any]:
+    async def campaign(self: Keeper) -> Term:
+        timing = self._deadlines()
+        async with self._renewing:
+            sent_at = self._clock.now()
+            held = self._facts.lease_id or await self._open()
+            term = await self._dcs.campaign(self._name, held, timing.renew_timeout)
+            self._prove(held, term, sent_at, timing)
+            return term
+
+    return patch.object(Keeper, "campaign", campaign)
+
+
+@mutant("the holder's permit still runs")
+def standstill_cut_short() -> AbstractContextManager[Any]:
+    standstill_at = lease.standstill_at
+
+    def early(heartbeat: Heartbeat, drift: float = lease.DRIFT) -> Instant | None:
+        at = standstill_at(heartbeat, drift)
+        return None if at is None else later(heartbeat.seen_at, (at - heartbeat.seen_at) * 0.7)
+
+    return patch.object(lease, "standstill_at", early)
+
+
+@mutant("a leader that beats is taken for one that stands still")
+def standstill_counted_from_the_first_sight() -> AbstractContextManager[Any]:
+    saw = Sightings._saw_leader
+
+    def once(self: Sightings, kv: Any, as_of: int) -> None:
+        before, term = self._seen_at, self._leader and self._leader.term
+        saw(self, kv, as_of)
+        if self._leader is not None and self._leader.term == term:
+            self._seen_at = before
+
+    return patch.object(Sightings, "_saw_leader", once)
+
+
+@mutant("the key may have been renewed, or be another's, since it was read")
+def depose_without_condition() -> AbstractContextManager[Any]:
+    async def depose(self: EtcdDcs, revision: Revision, timeout: float) -> None:
+        await self._txn([], [Delete(self._key(keys.LEADER))], [], timeout)
+
+    return patch.object(EtcdDcs, "depose", depose)
+
+
+@mutant("the key may be another leader's by now")
+def resign_without_condition() -> AbstractContextManager[Any]:
+    async def resign(self: EtcdDcs, term: Term, timeout: float) -> None:
+        await self._txn([], [Delete(self._key(keys.LEADER))], [], timeout)
+
+    return patch.object(EtcdDcs, "resign", resign)
+
+
+def _handler(kind: type[Action], handle: Callable[..., Any]) -> AbstractContextManager[Any]:
+    return patch.dict(perform.HANDLERS, {kind: handle})
+
+
+@mutant("a server is made writable that nobody guards")
+def guard_not_armed() -> AbstractContextManager[Any]:
+    return _handler(a.ArmGuard, lambda performer, action: None)
+
+
+@mutant("an old primary accepts writes before it has seen the cluster")
+def started_writable_to_find_out() -> AbstractContextManager[Any]:
+    async def start(performer: perform.Performer, action: a.StartStandby) -> None:
+        was = (await performer.ports.postgres.probe(1.0)).data
+        await performer.ports.postgres.start(action.config, primary=not was.standby_signal)
+
+    return _handler(a.StartStandby, start)
+
+
+@mutant("the proof is minutes old when PostgreSQL is at last promoted")
+def key_not_needed_to_promote() -> AbstractContextManager[Any]:
+    async def campaign(performer: perform.Performer, action: a.Campaign) -> None:
+        keeper = performer.hands.keeper
+        try:
+            await keeper.campaign()
+        except Refused:
+            timing, held = keeper._deadlines(), keeper.facts().lease_id
+            if held is not None:
+                keeper._prove(held, Term(1), performer.ports.clock.now(), timing)
+
+    return _handler(a.Campaign, campaign)
+
+
+@mutant("the key may be gone since the agent died")
+def resumed_without_proof() -> AbstractContextManager[Any]:
+    async def resume(self: Keeper, term: Term, lease_id: LeaseId) -> None:
+        self._prove(lease_id, term, self._clock.now(), self._deadlines())
+
+    return patch.object(Keeper, "resume", resume)
+
+
+@mutant("a diverged standby never streams again")
+def histories_never_compared() -> AbstractContextManager[Any]:
+    compare = SimPostgres.compare
+
+    async def blind(self: SimPostgres, source: Any) -> Divergence:
+        return replace(await compare(self, source), fork_lsn=None)
+
+    return patch.object(SimPostgres, "compare", blind)
+
+
+@mutant("a former leader answers 200 beside the new one")
+def route_to_whoever_is_writable() -> AbstractContextManager[Any]:
+    return patch.object(answers, "primary", lambda view, query: accepts_writes(view))
+
+
+@mutant("a thawed agent answers from before it froze")
+def view_without_the_clock() -> AbstractContextManager[Any]:
+    def stale(self: loop.Agent) -> View:
+        return self._view if self._view is not None else self._blank()
+
+    return patch.object(loop.Agent, "current", stale)
+
+
+@mutant("etcd is written to all day long")
+def member_written_each_tick() -> AbstractContextManager[Any]:
+    return patch.object(publish, "member_if_changed", lambda view: (a.PublishMember(publish.member(view)),))
+
+
+@mutant("the dead lease is believed for ever")
+def lost_lease_renewed_in_vain() -> AbstractContextManager[Any]:
+    renew = EtcdDcs.renew
+
+    async def deaf(self: EtcdDcs, name: str, term: Term, lease_id: LeaseId, timeout: float) -> Revision:
+        try:
+            return await renew(self, name, term, lease_id, timeout)
+        except PortError:
+            return Revision(0)
+
+    return patch.object(EtcdDcs, "renew", deaf)
+
+
+@contextmanager
+def applied(one: Mutant) -> Iterator[None]:
+    """The edit holds inside the block."""
+    with one.patch():
+        yield
