@@ -30,9 +30,9 @@ RESERVED_NAME = "__patroni_strict_sync_replica_placeholder__"
 _ADDRESS_SECTIONS = ("postgresql", "restapi")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Config(Sections):
-    """All settings of this node, ready for use."""
+    """All settings of this node, ready for use; its repr shows none of them, as free maps may hold secrets."""
 
     source: str = ""
     """Where they came from, as an operator would name it."""
@@ -42,8 +42,11 @@ class Config(Sections):
     endpoints: tuple[str, ...] = ()
     """etcd's endpoints as URLs, without credentials."""
     published_tags: Document = field(default_factory=dict)
-    given_postgresql: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    given_postgresql: Mapping[str, Any] = field(default_factory=dict)
     """What the file itself says of PostgreSQL, without defaults."""
+
+    def __repr__(self) -> str:
+        return f"Config({self.scope}/{self.name} from {self.source})"
 
     @property
     def prefix(self) -> str:

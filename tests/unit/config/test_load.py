@@ -306,6 +306,53 @@ def test_a_client_needs_only_scope_and_store(tmp_path: Path) -> None:
     assert len(problems(tmp_path, {"etcd3": {"host": "a"}}, client=True)) == 1
 
 
+def test_settings_as_they_stand_in_the_field(tmp_path: Path) -> None:
+    """Words that YAML turns into booleans, old sections, numbers as text, switches with values, lists of hosts."""
+    config = from_text(
+        tmp_path,
+        """
+        scope: pg
+        namespace: db
+        name: "01"
+        log: {dir: /var/log/agent, mode: 0640, loggers: {patroni.postmaster: WARNING}}
+        etcd3: {protocol: https, cacert: /ca, username: u, password: 1234, hosts: [e1:2379, e2:2379]}
+        restapi: {listen: '*:4443', connect_address: 10.0.0.1:4443, certfile: /c, cafile: /c, verify_client: required}
+        bootstrap:
+          method: initdb
+          dcs:
+            synchronous_mode: on
+            master_start_timeout: "30"
+            postgresql:
+              parameters: {ssl: on, hot_standby: on, wal_keep_size: 64, max_worker_processes: 8, work_mem: 4MB}
+              pg_hba:
+              - hostssl all all 0.0.0.0/0 scram-sha-256
+          initdb: [auth-host: scram-sha-256, {auth-local: peer}, data-checksums]
+        postgresql:
+          callbacks: {on_start: /vip.sh}
+          listen: 10.0.0.1,127.0.0.1:5432
+          connect_address: pg-1.example.org:5432
+          data_dir: /data/pg/
+          basebackup: [verbose, max-rate: 100M]
+          authentication:
+            replication: {username: repl, password: x, sslmode: verify-full, sslrootcert: /ca}
+            rewind: {username: rewind_user, password: y}
+        watchdog: {mode: off}
+        tags: {failover_priority: 1, sync_priority: 1, nostream: false, datacenter: a}
+        """,
+    )
+    assert [w.partition("dcs.")[2] for w in config.warnings] == ["synchronous_mode: accepted, has no effect yet"]
+    assert (config.prefix, config.name) == ("/db/pg/", "01")
+    assert config.etcd3.password == Secret("1234")
+    found = config.settings(None)[0]
+    assert (found.synchronous_mode, found.primary_start_timeout) == ("on", 30)
+    assert (found.parameters["ssl"], found.parameters["wal_keep_size"]) == ("on", "64")
+    assert config.bootstrap.initdb[0] == ("auth-host", "scram-sha-256")
+    assert config.postgresql.authentication.rewind.username == "rewind_user"
+    assert config.postgresql.listen.first == Address("10.0.0.1", 5432)
+    assert config.postgresql.data_dir == "/data/pg"
+    assert config.me().tags.published == {"failover_priority": 1, "sync_priority": 1, "datacenter": "a"}
+
+
 def test_contradicting_tags_are_told(tmp_path: Path) -> None:
     config = loaded(tmp_path, a_tree(tags={"nofailover": True, "failover_priority": 5}))
     assert "never becomes primary" in config.warnings[0]

@@ -111,6 +111,7 @@ def test_the_document_of_the_larger_file_is_stored_as_given(tmp_path: Path) -> N
 
 
 def test_no_password_shows_in_the_repr(tmp_path: Path) -> None:
-    shown = repr(from_text(tmp_path, SECOND))
-    assert "replication_password" not in shown
-    assert "postgres_password" not in shown
+    config = from_text(tmp_path, SECOND)
+    for shown in (repr(config), repr(config.postgresql), f"{config.postgresql.authentication}"):
+        assert "replication_password" not in shown
+        assert "postgres_password" not in shown
