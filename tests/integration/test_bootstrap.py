@@ -96,7 +96,7 @@ def test_a_failed_bootstrap_makes_room_for_another(cluster: Cluster, program: Ag
 
         wait_until(aside, "a directory moved aside", 30)
         wait_until(lambda: beside.key("initialize") is None, "a released initialize key", 10, 0.02)
-        assert "post_bootstrap" in node.log.read_text()
+        assert "false ended with exit code 1" in node.log.read_text()
         assert beside.writable() == []
 
 
