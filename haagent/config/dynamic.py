@@ -44,6 +44,8 @@ def settings(
     ``source`` and ``at`` tell the operator where the document stands. ConfigError when it cannot be used.
     """
     given, found = schema.read(Dynamic, plain(document, source), source, at=at)
+    if found.errors:
+        raise ConfigError(found.errors)
     warnings = [*found.warnings, *found.unknown]
     section: Mapping[str, Any] = given.pop("postgresql", {})
     merged = _merge_parameters(section, local, source, at, warnings)

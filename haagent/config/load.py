@@ -112,10 +112,7 @@ def load(path: str | None, environ: Mapping[str, str], *, strict: bool = False, 
     origins, wrong, unknown = tree.environment(environ, root)
     problems += [*wrong, *_foreign(root, source)]
     known = {key: value for key, value in root.items() if key not in FOREIGN}
-    try:
-        given, found = schema.read(Sections, known if isinstance(raw, dict) else raw, source, origins)
-    except ConfigError as error:
-        raise ConfigError([*problems, *error.problems]) from None
+    given, found = schema.read(Sections, known if isinstance(raw, dict) else raw, source, origins)
     unknown = [*found.unknown, *unknown]
     problems += [*found.errors, *(unknown if strict else [])]
     warnings = [*found.warnings, *([] if strict else unknown)]
@@ -197,7 +194,9 @@ class _Finish:
         return replace(config, warnings=(*(str(w) for w in self._warnings), *adjusted))
 
     def _wrong(self, path: Path, expected: str, value: str = "") -> None:
-        self._problems.append(Problem(self._source, path, expected, value))
+        """Note a problem, unless one is known already at that place, above it or below it."""
+        if not any(p.path and p.path[: len(path)] == path[: len(p.path)] for p in self._problems):
+            self._problems.append(Problem(self._source, path, expected, value))
 
     def _at(self, *path: str) -> Any:
         value: Any = self._given
@@ -244,18 +243,16 @@ class _Finish:
         given = self._at("bootstrap", "dcs") or {}
         at = ("bootstrap", "dcs")
         try:
+            dynamic.settings(given, self._at("postgresql") or {}, 0.5, {}, self._source, at)
             read, _ = schema.read(Dynamic, given, self._source, at=at)
-            filled = dynamic.with_timing(given)
             timing = dynamic.with_timing(read)
             lease.timing(timing["ttl"], timing["loop_wait"], timing["retry_timeout"])
-            dynamic.settings(given, self._at("postgresql") or {}, 0.5, {}, self._source, at)
+            return dynamic.with_timing(given)
         except ConfigError as error:
             self._problems += error.problems
-            return {}
         except ValueError as error:
             self._wrong(at, str(error))
-            return {}
-        return filled
+        return {}
 
     def _etcd(self, etcd: Etcd) -> tuple[Etcd, tuple[str, ...]]:
         """The section without credentials in its URLs, and the endpoints."""

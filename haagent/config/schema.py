@@ -6,7 +6,7 @@ given settings by section, read into the values in use; defaults are not filled 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import voluptuous
 from haagent.config.field import Field, Path, Where, subsection
 from haagent.config.fields import Bootstrap, Dynamic, Sections, TagFields
 from haagent.config.postgresql import ROLE_KEYS, Postgresql
-from haagent.config.problems import ConfigError, Problem, nearest, shown
+from haagent.config.problems import Problem, nearest, shown
 from haagent.config.tree import Origins, Tree, without_nulls
 from haagent.config.values import FALSE, TRUE, ExpectedError
 
@@ -34,25 +34,33 @@ class Findings:
 
 
 def read(cls: type, tree: Any, source: str, origins: Origins | None = None, at: Path = ()) -> tuple[Tree, Findings]:
-    """The given settings of a tree, read; ConfigError with all that are not of their kind.
+    """The given settings of a tree, read, without those that are not of their kind, which are among the errors found.
 
     ``at`` is the path of the tree's root as the operator knows it.
     """
     found = Findings([], [], [])
-    if tree is None:
-        tree = {}
-    if not isinstance(tree, dict):
-        raise ConfigError([Problem(source, at, "expected a map of settings", shown(tree))])
 
     def note(path: Path, text: str, level: str = "warning") -> None:
         found.note(level, Problem(source, at + path, text))
 
+    if not isinstance(tree, dict):
+        if tree is not None:
+            found.errors.append(Problem(source, at, "expected a map of settings", shown(tree)))
+        return {}, found
     cleaned = _cleaned(cls, cls, tree, (), note)
     try:
         return _schema(cls)(cleaned), found
     except voluptuous.MultipleInvalid as invalid:
-        problems = [_problem(cls, cleaned, error, source, origins or {}, at) for error in invalid.errors]
-    raise ConfigError([*found.errors, *problems])
+        found.errors += [_problem(cls, cleaned, error, source, origins or {}, at) for error in invalid.errors]
+        for error in invalid.errors:
+            _remove(cleaned, error.path)
+    return _schema(cls)(cleaned), found
+
+
+def _remove(tree: Tree, path: Sequence[Any]) -> None:
+    for part in path[:-1]:
+        tree = tree[part]
+    del tree[path[-1]]
 
 
 class Note(Protocol):

@@ -81,8 +81,22 @@ def test_an_error_names_file_key_value_and_what_is_expected(
 
 
 def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
-    found = problems(tmp_path, a_tree(log__level="LOUD", log__type=3, postgresql__listen="x:y", restapi="off"))
-    assert {p.split(": ")[1] for p in found} == {"log.level", "log.type", "postgresql.listen", "restapi"}
+    tree = a_tree(log={"level": "LOUD", "type": 3}, postgresql__listen="x:y", restapi="off", etcd3__hosts={}, name=...)
+    tree |= {"nmae": "b", "consul": {"host": "x"}, "bootstrap": {"dcs": {"ttl": 1}}, "haagent": {"x": 1}}
+    told = [p.split(": ")[1] for p in problems(tmp_path, tree, strict=True)]
+    assert len(told) == len(set(told))
+    assert set(told) == {
+        "consul",
+        "haagent.x",
+        "log.level",
+        "log.type",
+        "etcd3.hosts",
+        "restapi",
+        "postgresql.listen",
+        "nmae",
+        "name",
+        "bootstrap.dcs",
+    }
 
 
 def test_a_section_that_is_no_map_is_never_shown(tmp_path: Path) -> None:
@@ -98,7 +112,7 @@ def test_no_error_shows_a_secret(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(tmp_path, tree)
     assert "hunter2" not in str(caught.value)
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 4
 
 
 @pytest.mark.parametrize("store", ["consul", "zookeeper", "exhibitor", "kubernetes", "raft"])
