@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -48,7 +49,9 @@ class RestClient:
 
     def __init__(self, settings: ClientSettings, *, reuse_connections: bool = True) -> None:
         self._settings = settings
-        self._ssl = client_context(settings)
+        # The system's certificate authorities take megabytes: without TLS settings they are loaded for the first https.
+        configured = settings.cacert or settings.certfile or settings.insecure
+        self._ssl: ssl.SSLContext | None = client_context(settings) if configured else None
         self._reuse = reuse_connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -81,15 +84,21 @@ class RestClient:
             headers["Authorization"] = basic(self._settings.username, self._settings.password or "")
         try:
             url = _url(api_url, path)
+            context = self._context() if url.startswith("https:") else False
             async with (
                 asyncio.timeout(limit),
                 self._open().request(
-                    method, url, data=data, headers=headers, ssl=self._ssl, allow_redirects=False
+                    method, url, data=data, headers=headers, ssl=context, allow_redirects=False
                 ) as response,
             ):
                 return _response(response.status, await _read(response))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise RequestError(_explain(method, api_url, path, limit, error)) from error
+
+    def _context(self) -> ssl.SSLContext:
+        if self._ssl is None:
+            self._ssl = client_context(self._settings)
+        return self._ssl
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
