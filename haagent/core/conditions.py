@@ -357,6 +357,8 @@ def optime(v: View) -> Lsn:
 def why_not_me(v: View) -> str | None:
     """Why this node may not lead now, in words; None when it may."""
     asked = asked_to_lead(v)
+    if v.settings.standby_cluster is not None:
+        return "standby_cluster is set, and leading a standby cluster is not supported"
     if v.settings.pause and not asked:
         return "the cluster is paused"
     if v.now < v.memory.stand_back_until:
@@ -458,7 +460,7 @@ def soon(v: View, at: Instant | None, longest: float) -> float:
 
 
 def may_lead_here(v: View) -> bool:
-    return v.me.tags.may_lead
+    return v.me.tags.may_lead and v.settings.standby_cluster is None
 
 
 def unwritable(v: View) -> bool:
