@@ -263,8 +263,10 @@ class EtcdDcs:
         return min(SILENCE_MOST_S, max(SILENCE_LEAST_S, beat.granted_ttl / 2))
 
     async def close(self) -> None:
-        for task in self._asking.values():
+        asking = list(self._asking.values())
+        for task in asking:
             task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
         await self._kv.close()
 
     # --- inside ---

@@ -23,6 +23,7 @@ class Http:
     def __init__(self, settings: EtcdSettings) -> None:
         self.tls = Tls(settings)
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def post(
         self,
@@ -32,7 +33,7 @@ class Http:
         timeout: aiohttp.ClientTimeout,
         one: Try | None = None,
     ) -> _RequestContextManager:
-        """POST; ``one.sent`` becomes true before the first byte leaves."""
+        """POST; ``one.sent`` becomes true before the first byte leaves. OSError after ``close``."""
         self.tls.look()
         return self._opened().post(
             url,
@@ -45,12 +46,15 @@ class Http:
         )
 
     async def close(self) -> None:
+        self._closed = True
         await self.tls.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     def _opened(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise OSError("this client of etcd was closed")
         if self._session is None:
             trace = aiohttp.TraceConfig()
             trace.on_request_headers_sent.append(_note_sent)

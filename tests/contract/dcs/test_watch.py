@@ -1,0 +1,105 @@
+"""The watch goes on without loss when its member is killed, frozen or cut off (fault 38)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from haagent.core.terms import Revision
+from haagent.dcs.etcd import EtcdDcs
+from haagent.dcs.gateway import Gateway
+from haagent.dcs.kv import Batch, KeyEvent
+from haagent.dcs.settings import EtcdSettings
+from tests.contract.dcs.conftest import Trial
+from tests.contract.dcs.stores import SOON_S, BootClock, Ears, RealStore
+from tests.contract.dcs.test_faults import STRIKES, first, follower
+
+S = SOON_S
+
+
+class Overheard(Gateway):
+    """Keeps what its watches said."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        super().__init__(settings)
+        self.events: list[KeyEvent] = []
+        self.watches = 0
+
+    async def watch(self, prefix: str, start: int, silence: float, on_batch: Callable[[Batch], None]) -> None:
+        self.watches += 1
+
+        def heard(batch: Batch) -> None:
+            self.events += batch.events
+            on_batch(batch)
+
+        await super().watch(prefix, start, silence, heard)
+
+
+@contextlib.asynccontextmanager
+async def watching(kv: Gateway, prefix: str) -> AsyncIterator[tuple[EtcdDcs, Ears]]:
+    dcs, ears = EtcdDcs(kv, prefix, BootClock()), Ears()
+    await dcs.snapshot(S)
+    task = asyncio.create_task(dcs.watch(ears.wake))
+    try:
+        yield dcs, ears
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await dcs.close()
+
+
+@pytest.mark.parametrize("strike", STRIKES)
+async def test_no_event_is_lost_and_none_comes_twice(trial: Trial, real: RealStore, strike: str) -> None:
+    watched = follower(trial)
+    endpoints = first(trial, watched)
+    kv = Overheard(EtcdSettings(tuple(endpoints)))
+    leader = real.dcs(real.gateway(*endpoints[1:]))
+    async with watching(kv, real.prefix) as (dcs, ears):
+        lease = await leader.open_lease(4, S)
+        term = await leader.campaign("a", lease, S)
+        await ears.hear("the leader key names a")
+        written: list[int] = [term]
+        for number in range(24):
+            written.append(await leader.renew("a", term, lease, S))
+            if number == 4:
+                STRIKES[strike](trial, watched)
+            await asyncio.sleep(0.15)
+
+        def caught_up() -> bool:
+            beat = dcs.heartbeat()
+            return beat is not None and beat.revision == Revision(written[-1])
+
+        await ears.until(caught_up, "the last renewal", 5)
+        assert [event.kv.mod_revision for event in kv.events] == written
+        assert kv.watches >= 2
+
+
+async def test_the_death_of_a_leader_is_heard_at_once(real: RealStore) -> None:
+    a, b = real.dcs(), Overheard(EtcdSettings(real.urls))
+    async with watching(b, real.prefix) as (_, ears):
+        lease = await a.open_lease(10, S)
+        term = await a.campaign("a", lease, S)
+        await ears.hear("the leader key names a")
+        begun_at = asyncio.get_running_loop().time()
+        await a.resign(term, S)
+        await ears.hear("the leader key is gone")
+        assert asyncio.get_running_loop().time() - begun_at < 0.3
+
+
+async def test_an_answer_of_a_restarted_client_begins_where_it_is(real: RealStore) -> None:
+    """A watch without any snapshot before it reads first, and tells of nothing that was there already."""
+    a = real.dcs()
+    await a.put_config({"ttl": 10}, None, S)
+    lease = await a.open_lease(10, S)
+    await a.campaign("a", lease, S)
+    b, ears = real.dcs(), Ears()
+    task = asyncio.create_task(b.watch(ears.wake))
+    await ears.until(lambda: b.heartbeat() is not None, "the heartbeat")
+    await a.put_failover("a", None, None, None, S)
+    await ears.hear("the failover key changed")
+    assert ears.heard == ["the failover key changed"]
+    task.cancel()
