@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from haagent.core.facts import Progress, Upstream
 from haagent.ports import Refused, Report
@@ -31,30 +32,31 @@ async def clone(settings: PostgresSettings, source: Upstream, slot: str | None, 
 
     A failed or cancelled clone leaves its marker: the directory is never started.
     """
-    note = await on_disk(lambda: _begin(settings))
+    await on_disk(lambda: _check_empty(settings))
+    note = await unfinished.begin(settings, "cloning")
     if slot is not None:
         async with asking(settings, source) as asked:
             await asked.reserve(slot)
-    with service(settings, conninfo_of(source, settings.replication)) as extra:
+    async with service(settings, conninfo_of(source, settings.replication)) as extra:
         await run_checked(
             _words(settings, slot),
             env=tool_environment(extra),
             on_line=progress_reader("copying", report),
             on_start=note,
         )
-    await on_disk(lambda: _end(settings))
+    await on_disk(lambda: _tighten(settings.data_dir))
+    await unfinished.finish(settings)
 
 
-def _begin(settings: PostgresSettings) -> Callable[[int], None]:
+def _check_empty(settings: PostgresSettings) -> None:
     unfinished.end_leftover(settings)
     if settings.data_dir.exists() and os.listdir(settings.data_dir):
         raise Refused(f"{settings.data_dir} is not empty: it is not cloned over")
-    return unfinished.begin(settings, "cloning")
 
 
-def _end(settings: PostgresSettings) -> None:
-    settings.data_dir.chmod(0o700 if not settings.data_dir.stat().st_mode & 0o050 else 0o750)
-    unfinished.finish(settings)
+def _tighten(data_dir: Path) -> None:
+    """PostgreSQL refuses a data directory open to others; group access stays as the source has it."""
+    data_dir.chmod(0o750 if data_dir.stat().st_mode & 0o050 == 0o050 else 0o700)
 
 
 def _words(settings: PostgresSettings, slot: str | None) -> list[str]:

@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from haagent.core.facts import Process
 from haagent.ports import Refused
+from haagent.postgres.disk import on_disk
 from haagent.postgres.settings import Login, PostgresSettings
 
 MARKER = "unfinished.json"
@@ -125,28 +126,32 @@ def merge_passfile(old: str | None, lines: tuple[str, ...]) -> str:
     return "\n".join([OURS_BEGIN, *lines, OURS_END, *kept]) + "\n"
 
 
-@contextlib.contextmanager
-def private_directory(settings: PostgresSettings) -> Iterator[Path]:
+@contextlib.asynccontextmanager
+async def private_directory(settings: PostgresSettings) -> AsyncIterator[Path]:
     """A directory of mode 0700 that is gone afterwards, short enough for a unix socket's path (107 bytes)."""
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    roomy = len(os.fsencode(settings.state_dir)) < 70
-    path = Path(tempfile.mkdtemp(prefix="haagent-", dir=settings.state_dir if roomy else None))
+
+    def make() -> Path:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        roomy = len(os.fsencode(settings.state_dir)) < 70
+        return Path(tempfile.mkdtemp(prefix="haagent-", dir=settings.state_dir if roomy else None))
+
+    path = await on_disk(make)
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        await on_disk(lambda: shutil.rmtree(path, ignore_errors=True))
 
 
-@contextlib.contextmanager
-def service(settings: PostgresSettings, conninfo: Mapping[str, str]) -> Iterator[dict[str, str]]:
+@contextlib.asynccontextmanager
+async def service(settings: PostgresSettings, conninfo: Mapping[str, str]) -> AsyncIterator[dict[str, str]]:
     """Environment in which the conninfo ``service=source`` stands for these libpq keywords, secrets included.
 
     So no password stands in a command line or in the environment. Source: manual, "The Connection Service File".
     """
-    with private_directory(settings) as directory:
-        broken = [name for name, value in conninfo.items() if "\n" in value]
-        if broken:
-            raise Refused(f"{' and '.join(broken)} contain a line break, which no service file of libpq can hold")
-        lines = "".join(f"{name}={value}\n" for name, value in conninfo.items() if value)
-        write_atomically(directory / "service", f"[source]\n{lines}")
+    broken = [name for name, value in conninfo.items() if "\n" in value]
+    if broken:
+        raise Refused(f"{' and '.join(broken)} contain a line break, which no service file of libpq can hold")
+    lines = "".join(f"{name}={value}\n" for name, value in conninfo.items() if value)
+    async with private_directory(settings) as directory:
+        await on_disk(lambda: write_atomically(directory / "service", f"[source]\n{lines}"))
         yield {"PGSERVICEFILE": str(directory / "service")}

@@ -46,8 +46,8 @@ REWIND_FUNCTIONS = (
 async def initialize(settings: PostgresSettings, config: ServerConfig, report: Report) -> SystemId:
     """Make a new cluster; its system identifier. Refused with the reason when any step failed."""
     named = replace(settings, superuser=replace(settings.superuser, username=_superuser(settings)))
-    note = await on_disk(lambda: unfinished.begin(settings, "initializing"))
-    with private_directory(settings) as private:
+    note = await unfinished.begin(settings, "initializing")
+    async with private_directory(settings) as private:
         report(Progress("initdb"))
         words = await on_disk(lambda: _initdb_words(named, private))
         await run_checked(words, env=clean_environment(), on_start=note)
@@ -57,7 +57,7 @@ async def initialize(settings: PostgresSettings, config: ServerConfig, report: R
     control = await read_control(settings)
     if not control.clean:
         raise Refused(f"the new cluster was not shut down cleanly: its state is {control.state!r}")
-    await on_disk(lambda: unfinished.finish(settings))
+    await unfinished.finish(settings)
     return control.system_id
 
 

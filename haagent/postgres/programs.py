@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from haagent.ports import Refused, Unknown
@@ -56,7 +56,7 @@ async def run(
     env: Mapping[str, str],
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
-    on_start: Callable[[int], None] | None = None,
+    on_start: Callable[[int], Awaitable[None]] | None = None,
     keep: int = KEPT_LINES,
 ) -> Ended:
     """Run a program to its end; its output (stdout and stderr together) goes line by line to ``on_line``.
@@ -65,23 +65,12 @@ async def run(
 
     Refused when it cannot be started; Unknown when ``timeout`` seconds were not enough and its group was killed.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=dict(env),
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise Refused(f"{argv[0]} cannot be started: {error.strerror}; see postgresql.bin_dir") from error
+    output, transport, process = await _spawn(argv, env)
     tail: deque[str] = deque(maxlen=keep)
-    assert process.stdout is not None
-    if on_start is not None:
-        on_start(process.pid)
-    reading = asyncio.create_task(_read_lines(process.stdout, tail, on_line))
+    reading = asyncio.create_task(_read_lines(output, tail, on_line))
     try:
+        if on_start is not None:
+            await on_start(process.pid)
         async with asyncio.timeout(timeout):
             code = await process.wait()
         await asyncio.wait((reading,), timeout=EOF_GRACE_S)
@@ -89,8 +78,37 @@ async def run(
         raise Unknown(f"{argv[0]} did not end within {timeout:g} s and was killed; {_last(tail)}") from None
     finally:
         reading.cancel()
+        transport.close()
         await end_group(process)
     return Ended(code, tuple(tail))
+
+
+async def _spawn(
+    argv: Sequence[str], env: Mapping[str, str]
+) -> tuple[asyncio.StreamReader, asyncio.ReadTransport, asyncio.subprocess.Process]:
+    """Start a program with a pipe of our own: asyncio's would make ``wait`` wait for whoever inherited it."""
+    read_end, write_end = os.pipe()
+    output = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(output), os.fdopen(read_end, "rb", buffering=0)
+    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=write_end,
+            stderr=write_end,
+            env=dict(env),
+            start_new_session=True,
+        )
+    except BaseException as error:
+        transport.close()
+        if isinstance(error, OSError):
+            raise Refused(f"{argv[0]} cannot be started: {error.strerror}; see postgresql.bin_dir") from error
+        raise
+    finally:
+        os.close(write_end)
+    return output, transport, process
 
 
 def _last(tail: deque[str]) -> str:
@@ -131,7 +149,7 @@ async def run_checked(
     env: Mapping[str, str],
     timeout: float | None = None,
     on_line: Callable[[str], None] | None = None,
-    on_start: Callable[[int], None] | None = None,
+    on_start: Callable[[int], Awaitable[None]] | None = None,
 ) -> Ended:
     """``run``, and Refused with the exit code and the last lines when the program failed."""
     ended = await run(argv, env=env, timeout=timeout, on_line=on_line, on_start=on_start)

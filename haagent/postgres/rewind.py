@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import psycopg
 
@@ -72,12 +72,12 @@ async def rewind(settings: PostgresSettings, source: Upstream, control: ControlD
     async with asking(settings, source) as asked:
         timeline = (await asked.identify()).timeline
     await _source_checkpoint(words, source, timeline)
-    note = await on_disk(lambda: unfinished.begin(settings, "rewinding"))
+    note = await unfinished.begin(settings, "rewinding")
     if not control.clean:
         report(Progress("crash recovery"))
         await _recover_crash(settings, note)
     argv = [*_words(settings), *await _restore_words(settings)]
-    with service(settings, words) as extra:
+    async with service(settings, words) as extra:
         touched = False
 
         def heard(line: str) -> None:
@@ -88,15 +88,15 @@ async def rewind(settings: PostgresSettings, source: Upstream, control: ControlD
         reader = progress_reader("rewinding", report)
         ended = await run(argv, env=tool_environment(extra), on_line=heard, on_start=note)
     if ended.code == 0:
-        await on_disk(lambda: unfinished.finish(settings))
+        await unfinished.finish(settings)
         return
     if not touched:
-        await on_disk(lambda: unfinished.finish(settings))
+        await unfinished.finish(settings)
     state = "the data directory is no longer usable" if touched else "nothing was changed"
     raise Refused(f"pg_rewind {verdict(ended.code)}, {state}: {ended.said}")
 
 
-async def _recover_crash(settings: PostgresSettings, note: Callable[[int], None]) -> None:
+async def _recover_crash(settings: PostgresSettings, note: Callable[[int], Awaitable[None]]) -> None:
     """Bring a crashed directory to a clean end in single-user mode, which refuses signal files.
 
     pg_rewind can do so too, but before version 15 not when the configuration lies outside the data directory.

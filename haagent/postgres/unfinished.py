@@ -5,30 +5,34 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from haagent.core.facts import Process
+from haagent.postgres.disk import on_disk
 from haagent.postgres.files import Marker, clear_marker, read_marker, set_marker
 from haagent.postgres.process import identify, is_same
 from haagent.postgres.settings import PostgresSettings
 
 
-def begin(settings: PostgresSettings, doing: str) -> Callable[[int], None]:
-    """Set the marker; call what is returned with the pid of the program that does the work. Blocking."""
-    end_leftover(settings)
-    set_marker(settings, Marker(doing))
+async def begin(settings: PostgresSettings, doing: str) -> Callable[[int], Awaitable[None]]:
+    """Set the marker; call what is returned with the pid of the program that does the work."""
 
-    def note(pid: int) -> None:
+    def mark() -> None:
+        end_leftover(settings)
+        set_marker(settings, Marker(doing))
+
+    async def note(pid: int) -> None:
         process = identify(pid)
         if process is not None:
-            set_marker(settings, Marker(doing, process))
+            await on_disk(lambda: set_marker(settings, Marker(doing, process)))
 
+    await on_disk(mark)
     return note
 
 
-def finish(settings: PostgresSettings) -> None:
-    """The work is done: the data directory may be started. Blocking."""
-    clear_marker(settings)
+async def finish(settings: PostgresSettings) -> None:
+    """The work is done: the data directory may be started."""
+    await on_disk(lambda: clear_marker(settings))
 
 
 def end_leftover(settings: PostgresSettings) -> Process | None:
