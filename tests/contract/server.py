@@ -11,15 +11,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg.rows import TupleRow
 
 from haagent.guard import tree
+from tests.real import programs
 from tests.real.hosts import as_user
 from tests.real.processes import signal_all
-from tests.real.programs import postgres_bin
 from tests.real.waiting import wait_until
 
 USER = "postgres"
 PORT = 54321
+
+
+def postgres_bin() -> Path:
+    """The PostgreSQL under test: HAAGENT_TEST_POSTGRES_BIN, or the newest one installed."""
+    given = os.environ.get("HAAGENT_TEST_POSTGRES_BIN")
+    return Path(given) if given else programs.postgres_bin()
 
 
 def place() -> Path:
@@ -68,7 +78,9 @@ class Server:
         assert code == 0, f"{program} {arguments} ended with {code}: {self.log.read_text()[-3000:]}"
 
     def initialize(self, *options: str) -> None:
-        self.run("initdb", "-D", str(self.data_dir), "-A", "trust", "-U", USER, "-N", *options)
+        self.run(
+            "initdb", "-D", str(self.data_dir), "-A", "trust", "-U", USER, "-N", "-E", "UTF8", "--no-locale", *options
+        )
 
     def configure(self, settings: Mapping[str, str]) -> None:
         with (self.data_dir / "postgresql.conf").open("a") as file:
@@ -86,17 +98,26 @@ class Server:
 
     def stop(self, mode: signal.Signals = signal.SIGINT) -> None:
         """A fast shutdown, or the mode that the signal means."""
-        postmaster = int((self.data_dir / "postmaster.pid").read_text().split()[0])
-        os.kill(postmaster, mode)
+        os.kill(self.postmaster, mode)
         wait_until(lambda: not self.members(), "PostgreSQL to stop", 30, 0.02)
 
-    def psql(self, query: str) -> str:
-        """What a query prints, bare; CalledProcessError when it fails, its output in ``stderr``."""
-        argv = [str(self.bin_dir / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
-        argv += ["-h", str(self.home), "-p", str(PORT), "-U", USER, "-d", "postgres", "-c", query]
-        environment = {"PATH": os.environ["PATH"], **self.environment}
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=environment, cwd="/")
-        return done.stdout.strip()
+    def reload(self) -> None:
+        """Have the configuration read again."""
+        os.kill(self.postmaster, signal.SIGHUP)
+
+    @property
+    def postmaster(self) -> int:
+        return int((self.data_dir / "postmaster.pid").read_text().split()[0])
+
+    def connect(self) -> psycopg.Connection[TupleRow]:
+        """A client that commits each statement by itself."""
+        return psycopg.connect(host=str(self.home), port=PORT, user=USER, dbname=USER, autocommit=True)
+
+    def sql(self, query: LiteralString) -> list[TupleRow]:
+        """What a query answers, over a connection of its own."""
+        with self.connect() as client:
+            cursor = client.execute(query)
+            return cursor.fetchall() if cursor.description else []
 
     def load(self, clients: int, seconds: int = 60) -> subprocess.Popen[bytes]:
         """Clients that commit as fast as they can."""

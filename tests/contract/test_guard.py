@@ -226,7 +226,7 @@ async def test_the_guards_death_is_known_at_once_and_its_successor_is_armed(serv
 
 
 async def test_orphans_of_a_dead_postmaster_and_stopped_ones_are_killed(loaded: Server, guard: GuardClient) -> None:
-    postmaster = int((loaded.data_dir / "postmaster.pid").read_text().split()[0])
+    postmaster = loaded.postmaster
     backends = sorted(loaded.members() - {postmaster})
     for backend in backends:
         os.kill(backend, signal.SIGSTOP)
@@ -243,7 +243,7 @@ async def test_orphans_of_a_dead_postmaster_and_stopped_ones_are_killed(loaded: 
 
 
 async def test_a_stopped_postmaster_protects_nobody(loaded: Server, guard: GuardClient) -> None:
-    postmaster = int((loaded.data_dir / "postmaster.pid").read_text().split()[0])
+    postmaster = loaded.postmaster
     os.kill(postmaster, signal.SIGSTOP)
     permit_until = in_seconds(0.2)
     await guard.arm(TERM, permit_until, 1)
