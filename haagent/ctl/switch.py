@@ -50,8 +50,8 @@ class Phases:
 
     began_at: float
     passed: dict[str, float] = field(default_factory=dict)
-    wrote_s: float = 0.0
-    """When the old primary was last seen to accept writes."""
+    wrote_s: float | None = None
+    """When the old primary was last seen to accept writes; None: never."""
 
     def mark(self, key: str, text: str) -> None:
         if key not in self.passed:
@@ -78,7 +78,7 @@ async def switchover(
     if order.leader != present:
         raise Failed(f"{order.leader} does not lead cluster {target.cluster}; {present} does. Nothing was changed")
     _known(target, snapshot, candidate)
-    output.show("\n".join(_plan(target, snapshot, order)))
+    output.show("\n".join(_plan(target, snapshot, order, await _silent(target, snapshot))))
     ask_first(f"Switch over now, away from {present}?" if not order.scheduled_at else "Schedule it?", force)
     await _carry_out(target, snapshot, order)
 
@@ -97,7 +97,7 @@ async def failover(target: Target, candidate: str | None, force: bool) -> None:
     if candidate == present:
         raise Failed(f"{candidate} leads cluster {target.cluster} already. Nothing was changed")
     order = Order(None, candidate)
-    output.show("\n".join(_plan(target, snapshot, order)))
+    output.show("\n".join(_plan(target, snapshot, order, await _silent(target, snapshot))))
     ask_first(f"Fail over to {candidate}, with the loss that this may mean?", force)
     await _carry_out(target, snapshot, order)
 
@@ -117,18 +117,24 @@ def _known(target: Target, snapshot: Snapshot, candidate: str | None) -> None:
         raise Failed(f"{candidate} is no member of cluster {target.cluster}; members are {names}")
 
 
-def _plan(target: Target, snapshot: Snapshot, order: Order) -> list[str]:
+async def _silent(target: Target, snapshot: Snapshot) -> frozenset[str]:
+    """The members whose agents do not answer now."""
+    answers = await asyncio.gather(*(target.status(member) for member in snapshot.members))
+    return frozenset(m.name for m, answer in zip(snapshot.members, answers, strict=True) if answer is None)
+
+
+def _plan(target: Target, snapshot: Snapshot, order: Order, silent: frozenset[str]) -> list[str]:
     """What is there now and what will happen, for the operator to agree to."""
     present = snapshot.leader.name if snapshot.leader else None
     lines = [f"{order.kind.capitalize()} of cluster {target.cluster}"]
     if present is None:
         lines.append("  leads now:     nobody")
     else:
-        lines.append(f"  leads now:     {_described(snapshot, present)}")
+        lines.append(f"  leads now:     {_described(snapshot, present, silent)}")
     if order.candidate:
-        lines.append(f"  leads after:   {_described(snapshot, order.candidate)}")
+        lines.append(f"  leads after:   {_described(snapshot, order.candidate, silent)}")
     else:
-        others = [_described(snapshot, m.name) for m in snapshot.members if m.name != present]
+        others = [_described(snapshot, m.name, silent) for m in snapshot.members if m.name != present]
         lines.append("  leads after:   the best of " + "; ".join(sorted(others)))
     if order.scheduled_at:
         lines.append(f"  when:          {order.scheduled_at}")
@@ -144,7 +150,7 @@ def _plan(target: Target, snapshot: Snapshot, order: Order) -> list[str]:
     return lines
 
 
-def _described(snapshot: Snapshot, name: str) -> str:
+def _described(snapshot: Snapshot, name: str, silent: frozenset[str]) -> str:
     member = snapshot.member(name)
     if member is None:
         return f"{name}, which has no member key (its agent is down)"
@@ -158,6 +164,8 @@ def _described(snapshot: Snapshot, name: str) -> str:
         parts.append("lag unknown" if lag is None else f"{lag} bytes behind")
     if member.tags.get("nofailover"):
         parts.append("nofailover")
+    if name in silent:
+        parts.append("ITS AGENT DOES NOT ANSWER")
     return f"{name} ({host}:{port}; {', '.join(parts)})"
 
 
@@ -176,8 +184,10 @@ async def _carry_out(target: Target, snapshot: Snapshot, order: Order) -> None:
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
     verb = "switched" if order.leader else "failed"
-    total, pause = max(phases.passed.values()), phases.passed["writable"] - phases.wrote_s
-    output.show(f'Successfully {verb} over to "{winner}" in {total:.1f} s; writes paused for at most {pause:.1f} s')
+    text = f'Successfully {verb} over to "{winner}" in {max(phases.passed.values()):.1f} s'
+    if phases.wrote_s is not None:
+        text += f"; writes paused for at most {phases.passed['writable'] - phases.wrote_s:.1f} s"
+    output.show(text)
 
 
 async def _request(target: Target, snapshot: Snapshot, order: Order) -> str:
@@ -267,6 +277,10 @@ async def _watch_return(target: Target, old: str | None, winner: str, phases: Ph
         new_timeline = int(leader.timeline) if leader and leader.timeline else None
         if status and status.get("replication_state") == "streaming" and status.get("timeline") == new_timeline:
             phases.mark("streams", f"{old} streams from {winner}, timeline {new_timeline}")
+            return
+        own = status.get("haagent") if status else None
+        if isinstance(own, Mapping) and own.get("state") == "failed":
+            output.warn(f"{old} does not come back by itself: {show.activity(own)}. See its log")
             return
         await asyncio.sleep(target.poll_s)
     state = status.get("state") if status else "its agent does not answer"

@@ -133,6 +133,7 @@ def test_a_dead_leaders_agent_is_passed_over_for_another() -> None:
     finally:
         switch.STREAMS_WITHIN_S = streams
     assert result.exit_code == 0, result.output
+    assert "a (10.0.0.1:5432; running, timeline 1, ITS AGENT DOES NOT ANSWER)" in result.output
     assert world.agents.seen[0][:3] == ("10.0.0.2", "POST", "/switchover")
     assert "a does not stream from b" in result.output
 
