@@ -59,13 +59,13 @@ async def test_no_event_is_lost_and_none_comes_twice(trial: Trial, real: RealSto
     kv = Overheard(EtcdSettings(tuple(endpoints)))
     leader = real.dcs(real.gateway(*endpoints[1:]))
     async with watching(kv, real.prefix) as (dcs, ears):
-        lease = await leader.open_lease(4, S)
+        lease = await leader.open_lease(3, S)
         term = await leader.campaign("a", lease, S)
         await ears.hear("the leader key names a")
         written: list[int] = [term]
-        for number in range(24):
+        for number in range(16):
             written.append(await leader.renew("a", term, lease, S))
-            if number == 4:
+            if number == 3:
                 STRIKES[strike](trial, watched)
             await asyncio.sleep(0.15)
 
