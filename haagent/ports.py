@@ -92,8 +92,13 @@ class Dcs(Protocol):
         """Create the leader key if it is absent; Refused when somebody holds it."""
         ...
 
-    async def renew(self, name: str, term: Term, lease: LeaseId, timeout: float) -> Revision:
-        """Keep the lease alive and rewrite the leader key under it, both; Refused when the key is surely not ours."""
+    async def renew(
+        self, name: str, term: Term, lease: LeaseId, timeout: float, moved_from: LeaseId | None = None
+    ) -> Revision:
+        """Keep the lease alive and rewrite the leader key under it, both; Refused when the key is surely not ours.
+
+        ``moved_from``: the lease under which the key still hangs, when it is to be moved to another one.
+        """
         ...
 
     async def resign(self, term: Term, timeout: float) -> None:

@@ -28,6 +28,7 @@ class Keeper:
         self._facts = LeaseFacts()
         self._timing: Timing | None = None
         self._granted_ttl = 0.0
+        self._next_lease: tuple[LeaseId, float] | None = None
         self._hold_until = Instant(0.0)
         self._poked = asyncio.Event()
         self._next_at = Instant(0.0)
@@ -77,6 +78,8 @@ class Keeper:
                 await self._open()
             elif self._facts.term is not None and self._facts.lost is None:
                 await self._renew_leader_key(sent_at, timing)
+            elif self._facts.term is None and self._granted_ttl != timing.ttl:
+                await self._open()
             elif self._facts.term is None:
                 self._next_at = later(sent_at, timing.ttl / 3)
                 await self._keep_alive(self._facts.lease_id, timing)
@@ -87,19 +90,30 @@ class Keeper:
         term, lease = self._facts.term, self._facts.lease_id
         if term is None or lease is None:
             return
+        fresh, ttl = await self._lease_for(lease, timing)
         try:
-            await self._dcs.renew(self._name, term, lease, timing.renew_timeout)
+            await self._dcs.renew(self._name, term, fresh, timing.renew_timeout, None if fresh == lease else lease)
         except Refused as why:
             self._facts = replace(self._facts, lost=str(why))
             self._wake("lease lost")
             return
+        self._next_lease, self._granted_ttl = None, ttl
         if self._facts.term == term and self._facts.lost is None:
-            self._prove(lease, term, sent_at, timing)
+            self._prove(fresh, term, sent_at, timing)
+
+    async def _lease_for(self, present: LeaseId, timing: Timing) -> tuple[LeaseId, float]:
+        """The lease to renew under, and its ttl: a new one when the ttl was changed."""
+        if self._granted_ttl == timing.ttl:
+            return present, self._granted_ttl
+        if self._next_lease is None or self._next_lease[1] != timing.ttl:
+            self._next_lease = (await self._dcs.open_lease(timing.ttl, timing.renew_timeout), timing.ttl)
+        return self._next_lease
 
     def _prove(self, lease: LeaseId, term: Term, sent_at: Instant, timing: Timing) -> None:
         if self._facts.term == term and self._facts.renewed_at is not None and sent_at <= self._facts.renewed_at:
             return
-        self._facts = proven(lease, term, sent_at, timing)
+        shorter_by = max(0.0, timing.ttl - self._granted_ttl)
+        self._facts = replace(proven(lease, term, later(sent_at, -shorter_by), timing), renewed_at=sent_at)
         guard = self._guard.facts()
         if self._facts.permit_until is not None and guard.armed and guard.term == term:
             self._guard.extend(term, self._facts.permit_until)
@@ -152,6 +166,7 @@ class Keeper:
         async with self._renewing:
             sent_at = self._clock.now()
             await self._dcs.renew(self._name, term, lease, timing.renew_timeout)
+            self._granted_ttl = await self._dcs.granted_ttl(lease, timing.renew_timeout)
             self._prove(lease, term, sent_at, timing)
             self._next_at = later(sent_at, timing.renew_every)
             self._poked.set()

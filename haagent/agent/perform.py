@@ -16,7 +16,7 @@ from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
-from haagent.core.terms import Term
+from haagent.core.terms import LeaseId, Term
 from haagent.ports import Clock, Dcs, Guard, LocalStore, Peers, PortError, Postgres, Refused
 
 log = logging.getLogger("haagent.perform")
@@ -211,10 +211,12 @@ class Performer:
             action.leader, action.candidate, action.scheduled_at, action.expected, self.timeout
         )
 
-    async def publish_member(self, action: a.PublishMember) -> None:
+    async def publish_member(self, action: a.PublishMember) -> LeaseId:
         lease = self.hands.keeper.facts().lease_id
-        if lease is not None:
-            await self.ports.dcs.put_member(action.member, lease, self.timeout)
+        if lease is None:
+            raise Refused("this node has no lease at the moment")
+        await self.ports.dcs.put_member(action.member, lease, self.timeout)
+        return lease
 
     async def publish_status(self, action: a.PublishStatus) -> None:
         await self.ports.dcs.put_status(action.optime, action.slots, action.retain, action.term, self.timeout)

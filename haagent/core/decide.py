@@ -30,7 +30,7 @@ def decide(v: View) -> Plan:
     why = f"{row.why} ({orders.detail})" if orders.detail else row.why
     last = v.leader.name if v.leader else memory.last_leader
     memory = replace(memory, state=row.to, row=row.id, why=why, begun=True, last_leader=last, prepared=_prepared(v))
-    memory = replace(memory, **(_consumed(v, row) | changes))
+    memory = replace(memory, **(_consumed(v, row) | _published(v) | changes))
     after = replace(v, memory=memory)
     actions = (*replies, *orders.actions)
     if not any(isinstance(action, Exit) for action in orders.actions):
@@ -51,6 +51,11 @@ def first_fit(v: View) -> Row:
 
 def _prepared(v: View) -> bool:
     return v.memory.prepared or conditions.job_done("pre_promote")(v)
+
+
+def _published(v: View) -> dict[str, Any]:
+    written = [o.result for o in v.outcomes if o.action == "PublishMember" and o.ok]
+    return {"published_under": written[-1]} if written else {}
 
 
 def _consumed(v: View, row: Row) -> dict[str, Any]:

@@ -666,6 +666,8 @@ class Memory:
     """The start of the last job whose end was acted upon."""
     prepared: bool = False
     """``pre_promote`` allowed this promotion."""
+    published_under: LeaseId | None = None
+    """The lease under which this node's member key was last written: under another one it must be written again."""
     resumable: tuple[Term, LeaseId] | None = None
     """The term and lease of this node's previous agent, as its local store has them."""
 

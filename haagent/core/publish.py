@@ -90,7 +90,8 @@ def member_if_changed(v: View) -> tuple[Action, ...]:
     if v.snapshot is None or v.lease.lease_id is None or v.lease.lost is not None:
         return ()
     wanted = member(v)
-    return () if v.snapshot.member(v.me.name) == wanted else (PublishMember(wanted),)
+    there = v.snapshot.member(v.me.name) == wanted and v.memory.published_under == v.lease.lease_id
+    return () if there else (PublishMember(wanted),)
 
 
 def server_config(v: View, source: Upstream | None) -> ServerConfig:

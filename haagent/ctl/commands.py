@@ -266,14 +266,14 @@ def reinit(line: Line, cluster: str, members: tuple[str, ...], from_leader: bool
 
 
 @cli.command()
-@click.argument("cluster", metavar="CLUSTER")
-@click.argument("members_and_event", metavar="[MEMBERS]... {restart|switchover}", nargs=-1, required=True)
+@click.argument("words", metavar="[CLUSTER] [MEMBERS]... {restart|switchover}", nargs=-1, required=True)
 @_role
 @_force
 @pass_line
-def flush(line: Line, cluster: str, members_and_event: tuple[str, ...], role: str, force: bool) -> None:
+def flush(line: Line, words: tuple[str, ...], role: str, force: bool) -> None:
     """Forget a scheduled restart of members, or the scheduled switchover."""
-    *members, event = members_and_event
+    *before, event = words
+    cluster, members = (before[0], before[1:]) if before else (None, [])
     if event == "restart":
         line.run(cluster, lambda target: nodes.flush_restarts(target, Choice(members, role), force))
     elif event == "switchover" and not members:

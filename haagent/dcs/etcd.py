@@ -103,8 +103,10 @@ class EtcdDcs:
             return Term(held.create_revision)
         raise Refused(f"the leader key was not to be had: {_holder(held)}")
 
-    async def renew(self, name: str, term: Term, lease: LeaseId, timeout: float) -> Revision:
-        proof = asyncio.ensure_future(self._rewrite(name, term, lease, timeout))
+    async def renew(
+        self, name: str, term: Term, lease: LeaseId, timeout: float, moved_from: LeaseId | None = None
+    ) -> Revision:
+        proof = asyncio.ensure_future(self._rewrite(name, term, lease, moved_from or lease, timeout))
         alive = asyncio.ensure_future(self._kv.keepalive(lease, timeout))
         failed: PortError | None = None
         try:
@@ -122,13 +124,16 @@ class EtcdDcs:
             raise failed
         return proof.result()
 
-    async def _rewrite(self, name: str, term: Term, lease: LeaseId, timeout: float) -> Revision:
+    async def _rewrite(self, name: str, term: Term, lease: LeaseId, present: LeaseId, timeout: float) -> Revision:
         leader = self._key(keys.LEADER)
-        ours = [Compare(leader, Target.CREATE, term), Compare(leader, Target.LEASE, lease)]
+        ours = [Compare(leader, Target.CREATE, term), Compare(leader, Target.LEASE, present)]
         reply = await self._txn(ours, [Put(leader, name.encode(), lease)], [leader], timeout)
+        there = reply.key(leader)
         if reply.succeeded:
             return Revision(reply.revision)
-        raise Refused(f"the leader key of term {term} under lease {lease:x} is lost: {_holder(reply.key(leader))}")
+        if lease != present and there is not None and (there.create_revision, there.lease) == (term, lease):
+            return Revision(there.mod_revision)
+        raise Refused(f"the leader key of term {term} under lease {present:x} is lost: {_holder(there)}")
 
     async def resign(self, term: Term, timeout: float) -> None:
         leader = self._key(keys.LEADER)

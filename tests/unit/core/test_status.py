@@ -65,7 +65,7 @@ def test_a_primary_says_what_the_ecosystem_expects() -> None:
         ],
         "dcs_last_seen": int(WALL),
         "database_system_identifier": str(SYSTEM_ID),
-        "patroni": {"version": "4.1.0", "scope": "demo", "name": "a"},
+        "patroni": {"version": "4.1.5", "scope": "demo", "name": "a"},
     }
 
 
@@ -86,7 +86,7 @@ def test_a_standby_says_what_the_ecosystem_expects() -> None:
         "replication_state": "streaming",
         "dcs_last_seen": int(WALL),
         "database_system_identifier": str(SYSTEM_ID),
-        "patroni": {"version": "4.1.0", "scope": "demo", "name": "b"},
+        "patroni": {"version": "4.1.5", "scope": "demo", "name": "b"},
     }
 
 
