@@ -211,4 +211,7 @@ def test_flush_switchover() -> None:
     result = world.run("flush", "demo", "switchover", "--force")
     assert result.exit_code == 0
     assert lines(result)[-1] == "Success: scheduled switchover deleted"
+    assert world.run("flush", "switchover", "--force").exit_code == 0, "the configuration names the cluster"
+    assert world.opened[-1][1] is None
     assert world.run("flush", "demo", "nonsense", "--force").exit_code == 2
+    assert world.run("flush", "demo", "b", "switchover", "--force").exit_code == 2

@@ -1,0 +1,92 @@
+"""haagent-ctl from a machine beside the cluster, on real agents and a real etcd."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.real.cluster import Cluster
+from tests.real.waiting import wait_until
+
+
+def ctl(cluster: Cluster, *words: str, expected: int = 0) -> str:
+    """Run a command with the configuration of the first node; its output."""
+    program = Path(sys.prefix) / "bin" / "haagent-ctl"
+    argv = cluster.client.command([str(program), "-c", str(cluster.nodes[0].config_file), *words])
+    found = subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
+    assert found.returncode == expected, f"{words}: {found.stdout}{found.stderr}"
+    return found.stdout + found.stderr
+
+
+def members(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    return {row["Member"]: row for row in json.loads(ctl(cluster, "list", "-f", "json"))}
+
+
+def test_what_is_listed_is_what_is_there(cluster: Cluster) -> None:
+    primary = cluster.primary()
+
+    def settled() -> bool:
+        return all(row["State"] == "streaming" for name, row in members(cluster).items() if name != primary.name)
+
+    wait_until(settled, "standbys that stream", 15)
+    rows = members(cluster)
+    assert set(rows) == {node.name for node in cluster.nodes}
+    assert [name for name, row in rows.items() if row["Role"] == "Leader"] == [primary.name]
+    table = ctl(cluster, "list")
+    assert f"{primary.name} guard armed, permit " in table
+    assert ctl(cluster, "topology").count("| + ") == len(cluster.nodes) - 1
+
+
+def test_switchover_with_its_phases(cluster: Cluster) -> None:
+    old, new = cluster.primary(), cluster.standbys()[0]
+    said = ctl(cluster, "switchover", "--leader", old.name, "--candidate", new.name, "--force")
+    assert f'Successfully switched over to "{new.name}" in ' in said
+    for phase in (
+        "requested",
+        f"leader key taken by {new.name}",
+        f"{new.name} accepts writes",
+        f"{old.name} streams from",
+    ):
+        assert phase in said, said
+    assert cluster.primary() is new
+    last = json.loads(ctl(cluster, "history", "-f", "json"))[-1]
+    assert last["New Leader"] == new.name
+
+
+def test_an_impossible_switchover_changes_nothing(cluster: Cluster) -> None:
+    old = cluster.primary()
+    said = ctl(cluster, "switchover", "--candidate", "nobody", "--force", expected=1)
+    assert "nobody is no member" in said
+    assert cluster.primary() is old
+
+
+def test_maintenance_mode_is_followed_by_all(cluster: Cluster) -> None:
+    try:
+        assert "management is paused" in ctl(cluster, "pause", "--wait")
+        assert " Maintenance mode: on" in ctl(cluster, "list")
+        assert all(node.status().get("pause") for node in cluster.nodes)
+    finally:
+        assert "management is resumed" in ctl(cluster, "resume", "--wait")
+
+
+def test_a_parameter_that_wants_a_restart(cluster: Cluster) -> None:
+    scope = cluster.settings.scope
+    ctl(cluster, "edit-config", "-p", "max_connections=111", "--force")
+    wait_until(lambda: all("Pending restart" in row for row in members(cluster).values()), "pending restarts", 15)
+    said = ctl(cluster, "restart", scope, "--pending", "--force")
+    assert said.count("Success: restart for member") == len(cluster.nodes)
+    cluster.wait_whole()
+    assert [node.sql("SHOW max_connections")[0][0] for node in cluster.nodes] == ["111"] * len(cluster.nodes)
+    wait_until(lambda: not any("Pending restart" in row for row in members(cluster).values()), "nothing pending", 15)
+
+
+def test_a_standby_is_built_anew(cluster: Cluster) -> None:
+    standby = cluster.standbys()[0]
+    said = ctl(cluster, "reinit", cluster.settings.scope, standby.name, "--wait", "--force")
+    assert f"Reinitialize is completed on: {standby.name}" in said
+    cluster.wait_whole()
+    refused = ctl(cluster, "reinit", cluster.settings.scope, cluster.primary().name, "--force", expected=1)
+    assert "I am the leader, can not reinitialize" in refused
