@@ -73,15 +73,23 @@ def is_stopped(process: Process) -> bool:
 
 
 def _serves(pid: int, data_dir: str) -> bool:
-    """Whether a process is PostgreSQL at work in this data directory."""
+    """Whether a process is PostgreSQL at work in this data directory, or on its way out of it.
+
+    A process that is ending has no program any more while its memory is still being torn down, and a server does not
+    start before the last of its predecessor's shared memory is let go.
+    """
     try:
-        return os.readlink(f"/proc/{pid}/cwd") == data_dir and _program(pid) in SERVER_NAMES
+        if os.readlink(f"/proc/{pid}/cwd") != data_dir:
+            return False
     except OSError:
         return False
-
-
-def _program(pid: int) -> str:
-    return os.path.basename(os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)"))
+    try:
+        program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return os.path.basename(program) in SERVER_NAMES
 
 
 def find_postmaster(data_dir: Path) -> tuple[Process | None, PidFile | None]:

@@ -126,7 +126,7 @@ class PgNode:
 
 
 def a_node(home: Path, name: str, **changes: object) -> PgNode:
-    """A node below ``home`` with passwords for all roles and a short WAL."""
+    """A node below ``home`` with passwords for all roles and little WAL, synced to no disk."""
     place = home / name
     place.mkdir(mode=0o700)
     settings = PostgresSettings(
@@ -140,7 +140,9 @@ def a_node(home: Path, name: str, **changes: object) -> PgNode:
         superuser=SUPERUSER,
         replication=REPLICATION,
         rewind=REWIND,
-        initdb=(("data-checksums", None), ("encoding", "UTF8"), ("no-sync", None)),
+        initdb=(("data-checksums", None), ("encoding", "UTF8"), ("wal-segsize", "1"), ("no-sync", None)),
+        basebackup=(("no-sync", None),),
+        rewind_options=(("no-sync", None),),
         server_log=place / "log",
     )
     parameters: Mapping[str, str] = {"shared_buffers": "16MB", "fsync": "off", "max_connections": "20"}

@@ -20,7 +20,7 @@ from haagent.core.facts import DataKind, PostgresFacts, Process, Progress, SlotF
 from haagent.core.terms import Lsn, Timeline
 from haagent.ports import Refused, Unknown
 from haagent.postgres.adapter import PostgresAdapter
-from haagent.postgres.process import identify, serving
+from haagent.postgres.process import identify, serving, stat_of
 from tests.contract.pgnode import (
     REPLICATION,
     REWIND,
@@ -83,7 +83,7 @@ def watching_for_secrets() -> Iterator[list[str]]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.002):
+        while not over.wait(0.01):
             for entry in Path("/proc").glob("[0-9]*"):
                 found.extend(shown_by(entry))
 
@@ -108,13 +108,16 @@ def shown_by(entry: Path) -> list[str]:
 
 
 async def pid_of(program: str) -> int:
-    """The process id of a program of this user, once it runs."""
+    """The process id of a program that this process started, once it runs."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if os.readlink(entry / "exe").endswith(f"/{program}") and identify(int(entry.name)):
-                    return int(entry.name)
+                pid = int(entry.name)
+                found = stat_of(pid)
+                mine = found is not None and found[1] == os.getpid()
+                if mine and os.readlink(entry / "exe").endswith(f"/{program}"):
+                    return pid
             except OSError:
                 continue
         await asyncio.sleep(0.002)
@@ -496,7 +499,7 @@ async def test_a_rewind_that_needs_wal_gone_from_the_node_takes_it_from_the_arch
         "archive_mode": "on",
         "archive_command": f"cp %p {archive}/%f",
         "wal_keep_size": "0",
-        "min_wal_size": "32MB",
+        "min_wal_size": "2MB",
     }
     old.config = replace(old.config, parameters={**old.config.parameters, **archiving})
     await old.adapter.initialize(old.config, old.progress.append)
@@ -527,7 +530,7 @@ async def test_a_rewind_that_needs_wal_gone_from_the_node_takes_it_from_the_arch
 
 
 async def test_a_rewind_without_hints_or_checksums_is_refused_with_the_remedy(home: Path) -> None:
-    node = a_node(home, "a", initdb=(("no-sync", None),))
+    node = a_node(home, "a", initdb=(("no-sync", None), ("wal-segsize", "1")))
     node.config = replace(node.config, parameters={**node.config.parameters, "wal_log_hints": "off"})
     await node.adapter.initialize(node.config, node.progress.append)
     with pytest.raises(Refused, match="clone this node anew, and set wal_log_hints: on"):
