@@ -46,8 +46,13 @@ class Server:
 
     home: Path
     bin_dir: Path = field(default_factory=postgres_bin)
-    environment: Mapping[str, str] = field(default_factory=dict)
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Its clients know where to connect, and a PostgreSQL in a place of its own finds its own libpq."""
+        place = {"PGHOST": str(self.home), "PGPORT": str(PORT), "PGUSER": USER}
+        return {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(self.bin_dir.parent / "lib"), **place}
 
     @property
     def data_dir(self) -> Path:
@@ -66,7 +71,7 @@ class Server:
                 stdout=out,
                 stderr=out,
                 cwd=self.home,
-                env={"PATH": os.environ["PATH"], "PGHOST": str(self.home), "PGPORT": str(PORT), **self.environment},
+                env=self.environment,
                 start_new_session=True,
             )
         self.children.append(child)
@@ -121,7 +126,7 @@ class Server:
 
     def load(self, clients: int, seconds: int = 60) -> subprocess.Popen[bytes]:
         """Clients that commit as fast as they can."""
-        load = self.spawn("pgbench", *f"-n -N -c {clients} -j 1 -T {seconds} -U {USER} postgres".split())
+        load = self.spawn("pgbench", *f"-n -N -c {clients} -j 1 -T {seconds} postgres".split())
         wait_until(lambda: len(self.members()) >= clients + 5, "the load to have begun", 10)
         return load
 
@@ -140,8 +145,7 @@ class Server:
 
     def _answers(self, child: subprocess.Popen[bytes]) -> bool:
         assert child.poll() is None, f"PostgreSQL ended with {child.poll()}: {self.log.read_text()[-3000:]}"
-        probe = [str(self.bin_dir / "pg_isready"), "-q", "-h", str(self.home), "-p", str(PORT)]
-        return subprocess.run(probe, check=False, env={"PATH": "/usr/bin", **self.environment}).returncode == 0
+        return subprocess.run([self.bin_dir / "pg_isready", "-q"], check=False, env=self.environment).returncode == 0
 
 
 @contextmanager
@@ -152,7 +156,7 @@ def template() -> Iterator[Path]:
         server.initialize()
         server.configure({"fsync": "off", "shared_buffers": "32MB", "max_connections": "30"})
         server.start()
-        server.run("pgbench", "-i", "-q", "-U", USER, "postgres")
+        server.run("pgbench", "-i", "-q", "postgres")
         server.stop()
         yield server.data_dir
     finally:

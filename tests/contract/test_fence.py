@@ -203,7 +203,7 @@ def test_a_writer_that_never_rests_disturbs_no_commit(fenced: Fenced) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    load = fenced.server.spawn("pgbench", *f"-n -N -c 4 -T 3 -U {USER} postgres".split())
+    load = fenced.server.spawn("pgbench", "-nN", "-c4", "-T3", "postgres")
     code = load.wait(30)
     done.set()
     writer.join()
@@ -304,7 +304,7 @@ def standby(fenced: Fenced, library: Path) -> Iterator[Fenced]:
 
 
 def test_a_synchronous_standby_confirms_and_takes_over(fenced: Fenced, standby: Fenced) -> None:
-    fenced.server.run("pgbench", *f"-n -N -c 4 -t 50 -U {USER} postgres".split())
+    fenced.server.run("pgbench", "-nN", "-c4", "-t50", "postgres")
     assert fenced.state()["unconfirmed"] == 0
     assert fenced.count() == 200
     wait_until(lambda: standby.count() == 200, "the standby to replay", 5)
