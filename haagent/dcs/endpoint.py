@@ -15,6 +15,7 @@ import aiohttp
 
 from haagent.dcs import errors, wire
 from haagent.dcs.http import Http
+from haagent.dcs.kv import Denied
 from haagent.dcs.race import Try
 from haagent.dcs.wire import Json
 from haagent.ports import PortError, Unknown, Unreachable
@@ -56,7 +57,7 @@ class Endpoint:
             if errors.wants_login(str(error)) or "permission denied" in str(error):
                 self._forget(self._token)
             raise type(error)(f"{self.url}: {error}") from None
-        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             self._http.tls.look(soon=True)
             raise Unreachable(f"{self.url}: {described(error)}") from None
         raise Unreachable(f"{self.url}: etcd ended the stream")
@@ -71,7 +72,7 @@ class Endpoint:
                 raise Unreachable(errors.explained(said))
             lines = wire.Lines()
             async for chunk in response.content.iter_any():
-                for message in lines.feed(chunk):
+                for message in _cut(lines, chunk):
                     error = wire.error_text(message)
                     if error is not None:
                         raise Unreachable(errors.explained(error))
@@ -104,17 +105,32 @@ class Endpoint:
             status, text = await self._post("/v3/auth/authenticate", _encoded(self._login or {}), "", timeout, login)
             error = _error(text) if status == 200 else _error(text) or text
             if error is None:
-                self._token = str(wire.as_object(text)["token"])
+                self._token = _token_of(text)
             elif "authentication is not enabled" in error:
                 self._token = _NO_TOKEN
             else:
-                raise Unreachable(f"login failed: {errors.explained(error)}")
+                kind = Denied if 400 <= status < 500 else Unreachable
+                raise kind(f"login failed: {errors.explained(error)}")
         return self._token
 
     def _forget(self, token: str | None) -> None:
         """This token is no good; a newer one stays."""
         if self._login is not None and self._token == token:
             self._token = None
+
+
+def _token_of(text: str) -> str:
+    try:
+        return str(wire.as_object(text)["token"])
+    except (ValueError, KeyError) as error:
+        raise Unreachable(f"the answer to a login makes no sense: {error!r}") from None
+
+
+def _cut(lines: wire.Lines, chunk: bytes) -> list[Json]:
+    try:
+        return list(lines.feed(chunk))
+    except ValueError as error:
+        raise Unreachable(f"a stream makes no sense: {error}") from None
 
 
 def described(error: Exception) -> str:

@@ -5,6 +5,7 @@ Source: the texts of etcd's rpctypes (3.4 to 3.6) and what its gateway was seen 
 
 from __future__ import annotations
 
+from haagent.dcs.kv import Denied
 from haagent.ports import PortError, Refused, Unknown, Unreachable
 
 _LOGIN = ("invalid auth token", "user name is empty", "revision of auth store is old")
@@ -19,8 +20,8 @@ _IN_DOUBT = (
     "error reading from server",
 )
 """The proposal may have been on its way when this was said."""
-_TURNED_AWAY = ("no leader", "unhealthy cluster", "corrupt cluster", "not capable", "too many requests")
-"""Said before anything was proposed."""
+_TURNED_AWAY = ("no leader", "unhealthy cluster", "corrupt cluster", "not capable", "too many requests", "not ready")
+"""Said before anything was proposed, and soon over."""
 
 _ADVICE = {
     "database space exceeded": "alarm NOSPACE: etcd takes no writes until space is freed: "
@@ -46,9 +47,9 @@ def failure(text: str, status: int) -> type[PortError]:
         return Refused
     if any(part in text for part in _IN_DOUBT):
         return Unknown
-    if any(part in text for part in _TURNED_AWAY) or 400 <= status < 500:
+    if any(part in text for part in _TURNED_AWAY):
         return Unreachable
-    return Unknown
+    return Denied if 400 <= status < 500 else Unknown
 
 
 def explained(text: str) -> str:

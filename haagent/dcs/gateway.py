@@ -66,7 +66,11 @@ class Gateway:
         self._watched += 1
 
         def heard(message: Json) -> None:
-            on_batch(wire.batch(message))
+            try:
+                batch = wire.batch(message)
+            except (ValueError, KeyError, TypeError) as error:
+                raise Unreachable(f"a watch's message makes no sense: {error!r}") from None
+            on_batch(batch)
 
         await endpoint.stream("/v3/watch", wire.watch_body(prefix, start), silence, heard)
 

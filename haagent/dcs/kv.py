@@ -112,6 +112,10 @@ class Batch:
     events: tuple[KeyEvent, ...] = ()
 
 
+class Denied(Unreachable):
+    """etcd said that it will not do this: no endpoint is asked for it a second time within the same call."""
+
+
 class Compacted(Unreachable):
     """A watch asked for a past that etcd no longer keeps: everything must be read anew."""
 

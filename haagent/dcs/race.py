@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from haagent.dcs.kv import Denied
 from haagent.ports import PortError, Refused, Unknown, Unreachable
 
 T = TypeVar("T")
@@ -45,8 +46,8 @@ async def race(
 ) -> Won[T]:
     """Ask endpoint after endpoint, ``pace`` seconds apart, or at once when one failed that was not asked before.
 
-    Refused by any is the answer. When none answers: Unknown if a request may have left this machine, else Unreachable.
-    ``what`` names the call in messages.
+    Refused by any is the answer; Denied by all is. When none answers: Unknown if a request may have been carried out,
+    else Unreachable. ``what`` names the call in messages.
     """
     runner = _Race(ask, width, pace, timeout)
     try:
@@ -63,33 +64,40 @@ class _Race(Generic[T]):
         self.timeout = timeout
         self.tries: list[Try] = []
         self.pending: dict[asyncio.Task[T], Try] = {}
-        self.doubts: list[Try] = []
-        self.failures: list[str] = []
+        self.doubts = False
+        self.denied: set[int] = set()
+        self.failures: dict[str, str] = {}
 
     async def run(self, what: str) -> Won[T]:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.timeout
-        next_at = loop.time()
-        while (now := loop.time()) < deadline:
-            if now >= next_at and len(self.tries) < ROUNDS * self.width:
+        begun_at = next_at = loop.time()
+        deadline = begun_at + self.timeout
+        while (now := loop.time()) < deadline and self._may_go_on():
+            if now >= next_at and self._may_ask():
                 self._start()
                 next_at = now + self.pace
-            elif not self.pending and len(self.tries) >= ROUNDS * self.width:
-                break
-            until = min(next_at, deadline) if len(self.tries) < ROUNDS * self.width else deadline
-            if not self.pending:
-                await asyncio.sleep(max(0.0, until - now))
-                continue
-            done, _ = await asyncio.wait(
-                self.pending, timeout=max(0.0, until - now), return_when=asyncio.FIRST_COMPLETED
-            )
+            done = await self._wait(min(next_at, deadline) if self._may_ask() else deadline)
             for task in sorted(done, key=lambda task: self.pending[task].number):
                 won = self._judge(task)
                 if won is not None:
                     return won
                 if len(self.tries) % self.width:
                     next_at = loop.time()
-        raise self._defeat(what)
+        raise self._defeat(what, loop.time() - begun_at)
+
+    def _may_ask(self) -> bool:
+        return len(self.tries) < ROUNDS * self.width
+
+    def _may_go_on(self) -> bool:
+        return len(self.denied) < self.width and (self._may_ask() or bool(self.pending))
+
+    async def _wait(self, until: float) -> set[asyncio.Task[T]]:
+        """Until then or until a try ends."""
+        left = max(0.0, until - asyncio.get_running_loop().time())
+        if not self.pending:
+            await asyncio.sleep(left)
+            return set()
+        return (await asyncio.wait(self.pending, timeout=left, return_when=asyncio.FIRST_COMPLETED))[0]
 
     def _start(self) -> None:
         one = Try(len(self.tries))
@@ -103,19 +111,19 @@ class _Race(Generic[T]):
             return Won(task.result(), one.number, self._doubtful())
         if isinstance(error, Refused) or not isinstance(error, PortError):
             raise error
-        if isinstance(error, Unknown):
-            self.doubts.append(one)
-        if str(error) not in self.failures:
-            self.failures.append(str(error))
+        self.doubts = self.doubts or isinstance(error, Unknown)
+        if isinstance(error, Denied):
+            self.denied.add(one.number % self.width)
+        self.failures[one.place] = str(error)
         return None
 
     def _doubtful(self) -> bool:
-        return bool(self.doubts) or any(one.sent for one in self.pending.values())
+        return self.doubts or any(one.sent for one in self.pending.values())
 
-    def _defeat(self, what: str) -> PortError:
+    def _defeat(self, what: str, took_s: float) -> PortError:
         silent = sorted({one.place for one in self.pending.values()})
         said = [f"no answer from {', '.join(silent)}"] if silent else []
-        text = f"{what} got nowhere in {self.timeout:.2f} s: " + "; ".join(said + self.failures)
+        text = f"{what} got nowhere in {took_s:.2f} s: " + "; ".join([*said, *self.failures.values()])
         return Unknown(text) if self._doubtful() else Unreachable(text)
 
     def abandon(self) -> None:

@@ -113,6 +113,18 @@ async def test_a_renewal_is_refused_once_the_lease_is_revoked(store: Store) -> N
     await refused(a.keepalive(lease, S), "is dead")
 
 
+async def test_the_key_moves_to_another_lease_in_the_same_term(store: Store) -> None:
+    a = store.dcs()
+    old, term = await elect(a)
+    new = await a.open_lease(20, S)
+    revision = await a.renew("a", term, new, S, old)
+    assert await leader(store) == LeaderKey("a", term, revision, new)
+    assert await a.renew("a", term, new, S, old) == revision
+    await refused(a.renew("a", term, old, S), f"of term {term} under lease {old:x} is lost: a holds it")
+    await store.kv().revoke(old, S)
+    await a.renew("a", term, new, S)
+
+
 async def test_a_resign_is_for_its_own_term(store: Store) -> None:
     a = store.dcs()
     _, term = await elect(a)

@@ -18,6 +18,7 @@ from haagent.dcs.kv import (
     Compacted,
     Compare,
     Delete,
+    Denied,
     Grant,
     KeyEvent,
     KeyValue,
@@ -102,7 +103,7 @@ class Etcd:
             return TxnReply(False, self.revision, self.raft_term, found)
         puts = [write for write in then if isinstance(write, Put)]
         if puts and self.no_space:
-            raise Unreachable("etcdserver: mvcc: database space exceeded (alarm NOSPACE)")
+            raise Denied("etcdserver: mvcc: database space exceeded (alarm NOSPACE)")
         for put in puts:
             if put.lease and put.lease not in self.leases:
                 raise Refused(f"etcdserver: requested lease not found: {put.lease:x}")

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from haagent.dcs import errors
+from haagent.dcs.kv import Denied
 from haagent.ports import PortError, Refused, Unknown, Unreachable
 
 
@@ -23,11 +24,12 @@ from haagent.ports import PortError, Refused, Unknown, Unreachable
         ("upstream connect error", 503, Unknown),
         ("etcdserver: no leader", 503, Unreachable),
         ("etcdserver: too many requests", 429, Unreachable),
-        ("etcdserver: mvcc: database space exceeded", 429, Unreachable),
+        ("etcdserver: mvcc: database space exceeded", 429, Denied),
         ("etcdserver: corrupt cluster", 500, Unreachable),
-        ("etcdserver: permission denied", 403, Unreachable),
-        ("etcdserver: invalid auth token", 401, Unreachable),
-        ("Not Found", 404, Unreachable),
+        ("etcdserver: permission denied", 403, Denied),
+        ("etcdserver: invalid auth token", 401, Denied),
+        ("Not Found", 404, Denied),
+        ("CommonName of client sending a request against gateway will be ignored", 400, Denied),
     ],
 )
 def test_only_what_surely_did_not_happen_is_called_so(text: str, status: int, kind: type[PortError]) -> None:
@@ -41,6 +43,7 @@ def test_only_what_surely_did_not_happen_is_called_so(text: str, status: int, ki
         ("etcdserver: permission denied", "etcdctl role grant-permission"),
         ("etcdserver: authentication failed, invalid user ID or password", "etcd3.password"),
         ("Not Found\n", "enable-grpc-gateway"),
+        ("CommonName of client sending a request against gateway will be ignored", "without a CN"),
     ],
 )
 def test_the_operator_is_told_what_to_do(text: str, advice: str) -> None:

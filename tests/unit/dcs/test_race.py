@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from haagent.dcs.kv import Denied
 from haagent.dcs.race import ROUNDS, Try, Won, race
 from haagent.ports import PortError, Refused, Unknown, Unreachable
 
@@ -24,6 +25,8 @@ class Places:
         match self.behaviour[place]:
             case "refuse":
                 raise Unreachable(f"place {place}: connection refused")
+            case "deny":
+                raise Denied(f"place {place}: no")
             case "unsent":
                 await asyncio.sleep(60)
         one.sent = True
@@ -92,10 +95,23 @@ async def test_when_nobody_answers_the_failure_is_as_sure_as_can_be(
 ) -> None:
     begun_at = asyncio.get_running_loop().time()
     places = Places(*behaviour)
-    with pytest.raises(kind, match=f"the write got nowhere in 0.40 s: {text}"):
+    with pytest.raises(kind, match=rf"the write got nowhere in 0\.\d\d s: {text}"):
         await places.run()
     assert asyncio.get_running_loop().time() - begun_at < 0.6
     assert len(places.asked) <= ROUNDS * len(behaviour)
+
+
+async def test_when_all_deny_none_is_asked_twice() -> None:
+    begun_at = asyncio.get_running_loop().time()
+    places = Places("deny", "deny")
+    with pytest.raises(Unreachable, match="place 0: no; place 1: no"):
+        await places.run(pace=10)
+    assert places.asked == [0, 1]
+    assert asyncio.get_running_loop().time() - begun_at < 0.1
+
+
+async def test_one_that_denies_does_not_speak_for_all() -> None:
+    assert (await Places("deny", "ok").run(pace=10)).answer == "from 1"
 
 
 async def test_an_endpoint_that_comes_back_within_the_deadline_is_found() -> None:
