@@ -22,8 +22,8 @@ from haagent.config.load import Config, load
 from haagent.config.logs import Logs
 from haagent.config.problems import ConfigError
 from haagent.core.actions import Plan
-from haagent.core.facts import Document, Settings, View
-from haagent.core.lease import KILL_TIME_S, timing
+from haagent.core.facts import Document, FenceReport, Settings, View
+from haagent.core.lease import KILL_TIME_S
 from haagent.core.terms import Instant
 from haagent.dcs.etcd import EtcdDcs
 from haagent.guard import tree
@@ -55,7 +55,8 @@ class Service:
         self._clock = BoottimeClock()
         self._notifier = Notifier(os.environ)
         self._rows: Counter[int] = Counter()
-        self._ticks = self._stalls = 0
+        self._ticks = self._stalls = self._fences = 0
+        self._last_fence: FenceReport | None = None
         self._ticked_at = self._clock.now()
         self._due_at = Instant(float("inf"))
         here = state_dir(config)
@@ -135,21 +136,14 @@ class Service:
             raise ValueError(str(error)) from None
         for note in notes:
             log.warning("%s", note)
-        return replace(settings, pre_promote=self._config.postgresql.pre_promote or None)
+        return settings
 
     def _validate(self, document: Document) -> None:
         """What operators write must fit as it is; nothing is adjusted for them. ValueError with the reason."""
-        settings = self._settings(document)
-        given = {name: document.get(name) for name in ("ttl", "loop_wait", "retry_timeout")}
         try:
-            numbers = {name: float(value) for name, value in given.items() if value is not None}
-        except (TypeError, ValueError):
-            raise ValueError(f"ttl, loop_wait and retry_timeout must be numbers of seconds, not {given}") from None
-        timing(
-            numbers.get("ttl", settings.ttl),
-            numbers.get("loop_wait", settings.loop_wait),
-            numbers.get("retry_timeout", settings.retry_timeout),
-        )
+            self._config.check(document)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
     def reload(self) -> None:
         """Read the file again; one that is not valid changes nothing."""
@@ -193,6 +187,9 @@ class Service:
 
     def _note(self, view: View, plan: Plan) -> None:
         self._ticks += 1
+        if view.guard.fired is not None and view.guard.fired != self._last_fence:
+            self._fences += 1
+        self._last_fence = view.guard.fired
         self._rows[plan.row] += 1
         if view.now - self._due_at > STALL_S:
             self._stalls += 1
@@ -206,7 +203,15 @@ class Service:
         self._notifier.alive(status)
 
     def _counters(self) -> Counters:
-        return Counters(rows=dict(self._rows), ticks=self._ticks, stalls=self._stalls)
+        renewals, failed = self._agent.renewals()
+        return Counters(
+            rows=dict(self._rows),
+            ticks=self._ticks,
+            stalls=self._stalls,
+            renewals=renewals,
+            renewals_failed=failed,
+            fences=self._fences,
+        )
 
 
 def _callbacks(config: Config) -> dict[str, str]:

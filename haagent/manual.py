@@ -13,8 +13,9 @@ PAGE = Path("docs/reference/transitions.md")
 HEAD = """<!-- Rendered from haagent/core/transitions.py by `make generate`; do not edit. -->
 # What a node does, by state
 
-Within a state the first row whose conditions all hold is taken; one row a tick. Logs, metrics and `GET /patroni` cite
-the row's number. *Renews*: whether the keeper may go on renewing the lease. Only `promoting` and `primary` may be writable.
+Within a state the first row whose conditions all hold is taken; one row a tick. Logs, metrics and `GET /patroni`
+cite the row's number. *Renews*: whether the keeper may go on renewing the lease. Only `promoting` and `primary` may be
+writable.
 """
 
 

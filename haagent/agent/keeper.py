@@ -33,6 +33,7 @@ class Keeper:
         self._poked = asyncio.Event()
         self._next_at = Instant(0.0)
         self._renewing = asyncio.Lock()
+        self.renewals = self.failures = 0
         self.open_ended = False
         """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
 
@@ -84,6 +85,7 @@ class Keeper:
                 self._next_at = later(sent_at, timing.ttl / 3)
                 await self._keep_alive(self._facts.lease_id, timing)
         except PortError:
+            self.failures += 1
             self._next_at = later(self._clock.now(), RETRY_S)
 
     async def _renew_leader_key(self, sent_at: Instant, timing: Timing) -> None:
@@ -98,6 +100,7 @@ class Keeper:
             self._wake("lease lost")
             return
         self._next_lease, self._granted_ttl = None, ttl
+        self.renewals += 1
         if self._facts.term == term and self._facts.lost is None:
             self._prove(fresh, term, sent_at, timing)
 

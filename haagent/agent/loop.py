@@ -117,6 +117,10 @@ class Agent:
             postgres=postgres,
         )
 
+    def renewals(self) -> tuple[int, int]:
+        """How many renewals of the leader key were proven, and how many were not."""
+        return self._keeper.renewals, self._keeper.failures
+
     async def submit(self, kind: str, body: Document, origin: str = "") -> Answer:
         """Hand an operator's request to the core and wait for its answer."""
         number = self._next_intent

@@ -98,6 +98,20 @@ class Config(Sections):
             ("bootstrap", "dcs") if own else (),
         )
 
+    def check(self, document: Document) -> tuple[Settings, tuple[str, ...]]:
+        """The settings of a document that is about to be written: nothing is adjusted for its author.
+
+        ConfigError when it cannot be used as it is, deadlines that contradict each other among the reasons.
+        """
+        found, notes = self.settings(document)
+        asked = {name: document.get(name) for name in ("ttl", "loop_wait", "retry_timeout")}
+        wanted = {name: float(value) for name, value in asked.items() if value is not None}
+        try:
+            lease.timing(**{name: wanted.get(name, getattr(found, name)) for name in asked})
+        except ValueError as why:
+            raise ConfigError((Problem("dynamic configuration", ("ttl",), str(why)),)) from None
+        return found, notes
+
 
 def load(path: str | None, environ: Mapping[str, str], *, strict: bool = False, client: bool = False) -> Config:
     """Read and check the settings of a file (None: of the environment alone).

@@ -418,6 +418,12 @@ def outranked(v: View) -> bool:
     return ahead.timeline > own_contender(v).timeline or v.now - v.memory.since <= PATIENCE_S
 
 
+def outdated(v: View) -> bool:
+    """A peer's history is later than this node's: another primary came after this one."""
+    own = own_contender(v).timeline
+    return v.peers is not None and any(reply.reached and reply.timeline > own for reply in v.peers.replies)
+
+
 # --- jobs and outcomes ---
 
 

@@ -28,6 +28,8 @@ def decide(v: View) -> Plan:
     if row.to is not row.state:
         changes.setdefault("since", v.now)
     why = f"{row.why} ({orders.detail})" if orders.detail else row.why
+    if row.to is State.FAILED and row.state is not State.FAILED:
+        changes["trouble"] = why
     last = v.leader.name if v.leader else memory.last_leader
     memory = replace(memory, state=row.to, row=row.id, why=why, begun=True, last_leader=last, prepared=_prepared(v))
     memory = replace(memory, **(_consumed(v, row) | _published(v) | changes))

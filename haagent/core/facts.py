@@ -630,7 +630,8 @@ class Memory:
     row: int = 0
     why: str = ""
     goal: Goal = Goal.NONE
-    goal_why: str = ""
+    trouble: str = ""
+    """What brought this node to ``FAILED``, in words."""
     begun: bool = False
     """Whether the first look around has happened since the agent started."""
     starts: tuple[Instant, ...] = ()

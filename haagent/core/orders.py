@@ -243,6 +243,10 @@ def need_operator(v: View) -> Orders:
     return Orders((), {}, detail)
 
 
+def say_trouble(v: View) -> Orders:
+    return Orders(detail=v.memory.trouble)
+
+
 def reinit_aside(v: View) -> Orders:
     return Orders((MoveAside("reinitialize"),), _taken_up(v, "reinitialize") | {"goal": Goal.NONE, "divergence": None})
 

@@ -520,7 +520,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         678,
         S.CANDIDATE,
-        (c.outranked, c.writable),
+        (c.outdated, c.writable),
         S.DEMOTING,
         stopper(Goal.LEASE),
         "a running primary without a lease is stopped: a peer's history is later",
@@ -530,7 +530,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         680,
         S.CANDIDATE,
-        (c.outranked,),
+        (c.outranked, negated(c.writable)),
         S.CANDIDATE,
         o.stand_back,
         "a peer is better placed: it is given the time to take the key",
@@ -1257,7 +1257,7 @@ TABLE: tuple[Row, ...] = (
         "an operator removed the data directory",
         wake_s=0.0,
     ),
-    Row(1299, S.FAILED, (), S.FAILED, o.nothing, "an operator is needed"),
+    Row(1299, S.FAILED, (), S.FAILED, o.say_trouble, "an operator is needed"),
 )
 
 

@@ -200,7 +200,7 @@ async def open_target(options: Options, cluster: str | None) -> AsyncIterator[Ta
     except ValueError as error:
         raise Failed(f"{config.source}: {error}") from None
     try:
-        yield Target(config.scope, dcs, agents, lambda document: config.settings(document))
+        yield Target(config.scope, dcs, agents, config.check)
     finally:
         await agents.close()
         await dcs.close()
