@@ -50,7 +50,7 @@ async def compare(settings: PostgresSettings, source: Upstream, local: Local) ->
     fork = fork_of(own, theirs)
     if fork.lsn is None:
         return await _same_timeline(settings, source, local, identity)
-    found = await _past_fork(settings, own, fork)
+    found = await _past_fork(settings, local.control.segment_bytes, own, fork)
     return _verdict(source, local, identity, fork, found, own.timeline != fork.timeline)
 
 
@@ -72,7 +72,7 @@ async def _own_history(settings: PostgresSettings, timeline: Timeline, theirs: H
         ) from error
 
 
-async def _past_fork(settings: PostgresSettings, own: History, fork: Fork) -> Past:
+async def _past_fork(settings: PostgresSettings, segment_bytes: int, own: History, fork: Fork) -> Past:
     """What this node wrote past the fork, over all the timelines it went through since."""
     assert fork.lsn is not None
     start, reached, commits = fork.lsn, None, 0
@@ -80,7 +80,7 @@ async def _past_fork(settings: PostgresSettings, own: History, fork: Fork) -> Pa
     for timeline, left_at in own.path():
         if timeline < fork.timeline:
             continue
-        found = await past(settings, timeline, start, left_at)
+        found = await past(settings, segment_bytes, timeline, start, left_at)
         reached = found.end or reached
         uncounted |= found.end is not None and found.commits is None
         commits += found.commits or 0
@@ -119,7 +119,7 @@ async def _same_timeline(settings: PostgresSettings, source: Upstream, local: Lo
     same = Divergence(source.name, identity.timeline, local.timeline, local.lsn, reason="both are on one timeline")
     if local.server is not None and local.server.in_recovery:
         return same
-    found = await past(settings, local.timeline, identity.lsn)
+    found = await past(settings, local.control.segment_bytes, local.timeline, identity.lsn)
     if found.end is None:
         return same
     if identity.in_recovery:

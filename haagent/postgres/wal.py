@@ -10,6 +10,7 @@ from haagent.core.facts import HistoryLine
 from haagent.core.terms import Lsn, Timeline
 from haagent.core.timelines import parse_history
 from haagent.ports import PortError
+from haagent.postgres.disk import on_disk
 from haagent.postgres.files import read_text
 from haagent.postgres.programs import run, tool_environment
 from haagent.postgres.settings import PostgresSettings
@@ -53,10 +54,30 @@ def newest_history(settings: PostgresSettings) -> tuple[HistoryLine, ...]:
     return (read_history(settings, Timeline(max(found))) or ()) if found else ()
 
 
-async def past(settings: PostgresSettings, timeline: Timeline, start: Lsn, end: Lsn | None = None) -> Past:
-    """Look for whole records at or past ``start`` on a timeline, before ``end``; commits None if too many."""
+def segments_end(settings: PostgresSettings, timeline: Timeline, start: Lsn, segment_bytes: int) -> Lsn | None:
+    """Up to where a timeline's segments lie in pg_wal without a gap, from the one that holds ``start`` on. Blocking.
+
+    None when that one is not there. pg_waldump must not be sent past it: it waits 5 s for a segment to appear.
+    """
+    per_high = (1 << 32) // segment_bytes
+    first = number = int(start) // segment_bytes
+    while (settings.data_dir / "pg_wal" / f"{timeline:08X}{number // per_high:08X}{number % per_high:08X}").exists():
+        number += 1
+    return None if number == first else Lsn(number * segment_bytes)
+
+
+async def past(
+    settings: PostgresSettings, segment_bytes: int, timeline: Timeline, start: Lsn, left_at: Lsn | None = None
+) -> Past:
+    """Look for whole records at or past ``start`` on a timeline, before ``left_at``; commits None if too many."""
+    end = await on_disk(lambda: segments_end(settings, timeline, start, segment_bytes))
+    if end is None:
+        return Past()
+    end = end if left_at is None else min(end, left_at)
+    if end <= start:
+        return Past()
     words = [settings.program("pg_waldump"), "-p", str(settings.data_dir / "pg_wal"), "-t", str(int(timeline))]
-    words += ["-s", str(start)] + ([] if end is None else ["-e", str(end)])
+    words += ["-s", str(start), "-e", str(end)]
     first = await run([*words, "-n", "1"], env=tool_environment(), timeout=FIRST_LOOK_S)
     records = [match for line in first.tail if (match := RECORD.search(line))]
     if not records:
