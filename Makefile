@@ -18,7 +18,7 @@ else
 endif
 BIN := $(VENV)/bin
 PATRONI := $(PLACE)/patroni
-RUN := PATH="$(BIN):$$PATH" $(BIN)/python
+RUN := env PATH="$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 SOURCES := $(shell find haagent -name __pycache__ -prune -o \( -type d -o -type f \) -print)
