@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quiet", action="store_true", help="only failures")
     parser.add_argument("--shorten", action="store_true", help="leave faults out while it still fails")
     chosen = parser.parse_args(arguments)
-    failed = 0
+    failed = known = 0
+    hours = 0.0
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
         say = None if chosen.quiet or chosen.seeds > 1 else print
         result = Simulation(seed, chosen.hours, say=say, keep_lines=chosen.seeds == 1).run()
@@ -26,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not result.ok or chosen.seeds == 1:
             report(result, chosen.hours)
         failed += not result.ok
+        known += bool(result.known)
+        hours += result.hours
     if chosen.seeds > 1:
-        print(f"{failed} of {chosen.seeds} seeds failed")
+        print(f"{failed} of {chosen.seeds} seeds failed, {known} met known gaps; {hours:.1f} simulated hours")
     return 1 if failed else 0
 
 
@@ -37,7 +40,9 @@ def report(result: Result, hours: float) -> None:
         print(f"  {deed}")
     for text in result.crash_reports:
         print(text)
-    for violation in result.violations:
+    for known in result.known:
+        print(f"known: {known}")
+    for violation in result.violations[:5]:
         print(f"VIOLATION seed {result.seed}: {violation}")
     verdict = "ok" if result.ok else "failed"
     print(f"{verdict}: {result.hours:.2f} simulated hours, {result.commits} commits heard of, knobs {result.knobs}")

@@ -12,6 +12,7 @@ from tests.sim.checkers.base import Checker
 from tests.sim.checkers.by_the_table import ByTheTable
 from tests.sim.checkers.copies import AnotherCopy
 from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.histories import OneHistory
 from tests.sim.checkers.leader_key import LeaderKeyPassesOn
 from tests.sim.checkers.liveness import HEALED, QUIET, Liveness
 from tests.sim.checkers.one_promoter import OnePromoter
@@ -72,7 +73,7 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     (UnderLease(), [A_LEADS, commit(1, "a", 1)], [commit(2, "b", 2)], "while a held"),
     (UnderLease(), [A_LEADS, key(3, None, "expiry")], [commit(4, "a", 1)], "while nobody held"),
     (OnePromoter(), [writable(1, "a", 1, 2), writable(2, "b", 2, 3)], [writable(3, "c", 3, 3)], "c made timeline 3"),
-    (OnePromoter(), [], [Corrupted(1, "b", "a", Lsn(5))], "b streams from a"),
+    (OneHistory(), [], [Corrupted(1, "b", "a", Lsn(5))], "b streams from a"),
     (
         LeaderKeyPassesOn(),
         [A_LEADS, writable(1, "a", 1), Readonly(5, "a", 1, "fast stop"), key(6, None, "resign"), key(7, "b", "x", 8)],

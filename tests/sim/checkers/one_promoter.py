@@ -1,9 +1,9 @@
-"""A timeline has one promoter, and standbys never take records of another history for their own."""
+"""A timeline has one promoter: no two nodes ever make one of the same number."""
 
 from __future__ import annotations
 
 from tests.sim.checkers.base import Checker
-from tests.sim.world.events import Corrupted, Event, Writable
+from tests.sim.world.events import Event, Writable
 
 
 class OnePromoter(Checker):
@@ -13,8 +13,6 @@ class OnePromoter(Checker):
         self._made: dict[int, str] = {}
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, Corrupted):
-            return f"{event.where} streams from {event.upstream} onto a history that parted before {event.lsn}"
         if not isinstance(event, Writable) or not event.promoted:
             return None
         maker = self._made.setdefault(event.timeline, event.where)

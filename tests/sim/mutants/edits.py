@@ -177,7 +177,7 @@ def standstill_counted_from_the_first_sight() -> AbstractContextManager[Any]:
 
 @mutant("the key may have been renewed, or be another's, since it was read")
 def depose_without_condition() -> AbstractContextManager[Any]:
-    async def depose(self: EtcdDcs, revision: Revision, timeout: float) -> None:
+    async def depose(self: EtcdDcs, revision: Revision, timeout: float, released: Term | None = None) -> None:
         await self._txn([], [Delete(self._key(keys.LEADER))], [], timeout)
 
     return patch.object(EtcdDcs, "depose", depose)

@@ -10,13 +10,14 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from haagent.core import answers
-from tests.sim.world.events import Event, Fault, Readonly, Routed, StateChanged, Writable
+from tests.sim.world.events import Event, Fault, LeaderKeyChanged, Permit, Readonly, Routed, StateChanged, Writable
 from tests.sim.world.network import LostError
 from tests.sim.world.server import CommitFailedError
 from tests.sim.world.time import Process
 
 if TYPE_CHECKING:
     from tests.sim.world.hosts import Host
+    from tests.sim.world.server import Server
     from tests.sim.world.world import World
 
 CHECK_TIMEOUT_S = 1.0
@@ -118,3 +119,44 @@ class Clients:
         except (LostError, CommitFailedError, TimeoutError):
             return
         self.heard += 1
+
+
+class Vulture:
+    """A client on every node that tries to commit at the worst moments: as a permit ends, and as the key changes hands.
+
+    Its connections are there already, so no network stands between it and the server.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._numbers = count(1_000_000)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        world.listeners.append(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Permit):
+            timer = self._timers.pop(event.where, None)
+            if timer is not None:
+                timer.cancel()
+            self._timers[event.where] = self.world.loop.later(event.until - self.world.now, self._pick, event.where)
+        elif isinstance(event, LeaderKeyChanged) and event.cause != "renewal":
+            for name in self.world.hosts:
+                self.world.loop.later(0.0005, self._pick, name)
+        elif isinstance(event, Fault) and event.over:
+            self.world.loop.later(0.0001, self._pick, event.where)
+
+    def _pick(self, name: str) -> None:
+        for delay in (0.0, 0.02, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0):
+            self.world.loop.later(delay, self._try, name)
+
+    def _try(self, name: str) -> None:
+        host = self.world.hosts.get(name)
+        server = None if host is None else host.server
+        if server is not None and server.writable and server.process.alive:
+            server.process.spawn(self._commit(server), "vulture")
+
+    async def _commit(self, server: Server) -> None:
+        try:
+            await server.commit(next(self._numbers), direct=True)
+        except CommitFailedError:
+            return

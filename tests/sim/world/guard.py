@@ -73,7 +73,7 @@ class GuardProcess:
         watch, host = self.watch, self.host
         refused = watch.hear(do, term, until, reason)
         if not refused and do in ("arm", "extend") and watch.until is not None:
-            host.permit = watch.until
+            host.permit = max(host.permit or 0.0, watch.until) if do == "extend" else watch.until
             self.world.log(Permit(self.world.now, host.name, term, host.clock.true(Instant(watch.until))))
         elif not refused and do == "disarm":
             host.permit = None
@@ -201,6 +201,8 @@ class SimGuard(GuardClient):
 
     def extend(self, term: Term, permit_until: Instant) -> None:
         self.host.open_page(permit_until)
+        if self.host.permit is not None:  # it counts from the telling, also while the guard is frozen
+            self.host.permit = max(self.host.permit, float(permit_until))
         super().extend(term, permit_until)
 
     async def arm(self, term: Term, permit_until: Instant, timeout: float) -> None:
