@@ -90,6 +90,16 @@ bench: bench-packages ## measure haagent and Patroni side by side: outages, idle
 	@$(MAKE) --no-print-directory $(VENV)/.installed $(PATRONI)/.installed
 	@$(RUN) -m tests.bench --runs $(or $(RUNS),3) --patroni $(PATRONI)
 
+.PHONY: sim
+sim: $(VENV)/.dependencies ## simulated clusters under faults, each from a seed of its own (SEED=1 SEEDS=100)
+	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),100)
+
+.PHONY: generate
+generate: $(VENV)/.dependencies ## render what is declared once: sample file, manual, schema, OpenAPI
+	@$(RUN) -m haagent.config.render
+	@$(RUN) -m haagent.rest.openapi
+	@$(RUN) -m haagent.manual
+
 .PHONY: clean
 clean: ## remove what was made here: environments, caches, builds
 	@rm -rf $(PLACE) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,6 +19,21 @@ has_postgresql() {
     compgen -G '/usr/lib/postgresql/*/bin/initdb' || has initdb
 }
 
+# The major version that is installed, or that the distribution would install.
+postgresql_version() {
+    local newest
+    newest=$(compgen -G '/usr/lib/postgresql/*/bin/initdb' | cut -d/ -f5 | sort -n | tail -1 || true)
+    if [ -z "$newest" ]; then
+        newest=$(apt-cache depends postgresql 2>/dev/null | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -1 || true)
+    fi
+    echo "${newest:-15}"
+}
+
+has_pgxs() {
+    compgen -G "/usr/lib/postgresql/$(postgresql_version)/lib/pgxs/src/makefiles/pgxs.mk" ||
+        [ -f "$(pg_config --pgxs)" ]
+}
+
 for use in "$@"; do
     case $use in
     run)
@@ -32,6 +47,9 @@ for use in "$@"; do
         need iproute2 has ip
         need nftables has nft
         need pgbouncer has pgbouncer
+        need gcc has gcc
+        need libc6-dev test -f /usr/include/stdio.h
+        need "postgresql-server-dev-$(postgresql_version)" has_pgxs
         ;;
     bench)
         need iproute2 has ip
