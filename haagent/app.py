@@ -28,6 +28,7 @@ from haagent.core.terms import Instant
 from haagent.dcs.etcd import EtcdDcs
 from haagent.guard import tree
 from haagent.guard.client import GuardClient
+from haagent.guard.fence import CommitFence
 from haagent.host.clock import BoottimeClock
 from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
@@ -66,7 +67,9 @@ class Service:
         self._postgres = PostgresAdapter(postgres_settings(config), self._kill_tree, self._clock.now)
         self._dcs = EtcdDcs(etcd_kv(config), config.prefix, self._clock)
         self._peers = RestPeers(client_settings(config), self._clock.now)
-        ports = Ports(self._dcs, self._postgres, self._guard, self._peers, self._clock, FileStore(here))
+        given = config.postgresql
+        fence = CommitFence(given.commit_fence, data_dir, Path(given.bin_dir) if given.bin_dir else None, here)
+        ports = Ports(self._dcs, self._postgres, self._guard, self._peers, self._clock, FileStore(here), fence)
         self._agent = Agent(
             config.me(),
             ports,

@@ -14,6 +14,7 @@ from haagent.core.facts import (
     Divergence,
     Document,
     Failure,
+    FenceFacts,
     GuardFacts,
     Heartbeat,
     HistoryLine,
@@ -291,6 +292,33 @@ class Guard(Protocol):
     async def quit(self, timeout: float) -> None:
         """Disarm and end the guard process."""
         ...
+
+
+class Fence(Protocol):
+    """The commit fence inside PostgreSQL, from the agent's side; its calls are stores to memory and never block."""
+
+    def facts(self) -> FenceFacts: ...
+
+    def permit(self, term: Term, until: Instant) -> None:
+        """Commits are accepted until then; infinity while the cluster is paused."""
+        ...
+
+    def refuse(self, term: Term) -> None:
+        """No commit is accepted from now on."""
+        ...
+
+
+class NoFence:
+    """For where there is none."""
+
+    def facts(self) -> FenceFacts:
+        return FenceFacts()
+
+    def permit(self, term: Term, until: Instant) -> None:
+        return
+
+    def refuse(self, term: Term) -> None:
+        return
 
 
 class Peers(Protocol):

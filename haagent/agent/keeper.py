@@ -10,21 +10,36 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from haagent.core.facts import LeaseFacts, Timing
 from haagent.core.lease import proven
 from haagent.core.terms import Instant, LeaseId, Term, later
-from haagent.ports import Clock, Dcs, Guard, PortError, Refused
+from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused
 
 RETRY_S = 0.2
 FOREVER = Instant(float("inf"))
 
 
+class KeeperPorts(Protocol):
+    """What of the ports the keeper uses."""
+
+    @property
+    def dcs(self) -> Dcs: ...
+    @property
+    def guard(self) -> Guard: ...
+    @property
+    def fence(self) -> Fence: ...
+    @property
+    def clock(self) -> Clock: ...
+
+
 class Keeper:
     """Holds the one lease of this node."""
 
-    def __init__(self, name: str, dcs: Dcs, guard: Guard, clock: Clock, wake: Callable[[str], None]) -> None:
-        self._name, self._dcs, self._guard, self._clock, self._wake = name, dcs, guard, clock, wake
+    def __init__(self, name: str, ports: KeeperPorts, wake: Callable[[str], None]) -> None:
+        self._name, self._wake = name, wake
+        self._dcs, self._guard, self._fence, self._clock = ports.dcs, ports.guard, ports.fence, ports.clock
         self._facts = LeaseFacts()
         self._timing: Timing | None = None
         self._granted_ttl = 0.0
@@ -34,12 +49,12 @@ class Keeper:
         self._next_at = Instant(0.0)
         self._renewing = asyncio.Lock()
         self.renewals = self.failures = 0
-        self.open_ended = False
+        self._open_ended = False
         """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
 
     def facts(self) -> LeaseFacts:
         """The lease as proven so far; an answer on its way counts for nothing."""
-        if self.open_ended and self._facts.term is not None and self._facts.lost is None:
+        if self._open_ended and self._facts.term is not None and self._facts.lost is None:
             return replace(self._facts, permit_until=FOREVER, demote_at=FOREVER)
         return self._facts
 
@@ -97,6 +112,7 @@ class Keeper:
             await self._dcs.renew(self._name, term, fresh, timing.renew_timeout, None if fresh == lease else lease)
         except Refused as why:
             self._facts = replace(self._facts, lost=str(why))
+            self._fence.refuse(term)
             self._wake("lease lost")
             return
         self._next_lease, self._granted_ttl = None, ttl
@@ -117,6 +133,7 @@ class Keeper:
             return
         shorter_by = max(0.0, timing.ttl - self._granted_ttl)
         self._facts = replace(proven(lease, term, later(sent_at, -shorter_by), timing), renewed_at=sent_at)
+        self._show_fence()
         guard = self._guard.facts()
         if self._facts.permit_until is not None and guard.armed and guard.term == term:
             self._guard.extend(term, self._facts.permit_until)
@@ -141,7 +158,18 @@ class Keeper:
             raise AssertionError("the loop has not ticked yet")
         return self._timing
 
+    def _show_fence(self) -> None:
+        facts = self.facts()
+        if facts.term is not None and facts.permit_until is not None and facts.lost is None:
+            self._fence.permit(facts.term, facts.permit_until)
+
     # --- on the loop's order ---
+
+    def open_end(self, paused: bool) -> None:
+        """Pause begins or ends: the permit then has no end, or the one that was last proven."""
+        if paused != self._open_ended:
+            self._open_ended = paused
+            self._show_fence()
 
     async def campaign(self) -> Term:
         """Try for the leader key; the permit counts from the keepalive sent before. Refused when somebody holds it."""
@@ -181,6 +209,7 @@ class Keeper:
             if self._facts.term != term:
                 return
             lost = self._facts.lost is not None
+            self._fence.refuse(term)
             try:
                 if not lost:
                     await self._dcs.resign(term, timing.renew_timeout)

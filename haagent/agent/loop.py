@@ -72,7 +72,7 @@ class Agent:
         self._next_intent = 1
         self._stopping = self._ended = self._reread = False
         self._observer = Observer(ports.dcs, ports.postgres, ports.clock)
-        self._keeper = Keeper(me.name, ports.dcs, ports.guard, ports.clock, self.wake)
+        self._keeper = Keeper(me.name, ports, self.wake)
         self._jobs = Jobs(ports.clock, self.wake)
         self._hooks = Hooks(ports.postgres, callbacks or {}, me.scope)
         hands = Hands(self._keeper, self._jobs, self._hooks, self._answer, validate or settings, reload or self.reread)
@@ -188,7 +188,7 @@ class Agent:
         self._ended = False
         postgres, cluster = await self._observer.look(self._settings, self._keeper.facts())
         self._settings = self._settings_for(cluster)
-        self._keeper.open_ended = self._settings.pause
+        self._keeper.open_end(self._settings.pause)
         settings = self._settings
         intents, self._intents = tuple(self._intents), []
         return View(
@@ -202,6 +202,7 @@ class Agent:
             lease=self._keeper.facts(),
             guard=self._ports.guard.facts(),
             memory=self._memory,
+            fence=self._ports.fence.facts(),
             peers=self._performer.polled,
             job=self._jobs.facts(),
             outcomes=self._outcomes,

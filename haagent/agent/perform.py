@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
 from haagent.core.terms import LeaseId, Term
-from haagent.ports import Clock, Dcs, Guard, LocalStore, Peers, PortError, Postgres, Refused
+from haagent.ports import Clock, Dcs, Fence, Guard, LocalStore, NoFence, Peers, PortError, Postgres, Refused
 
 log = logging.getLogger("haagent.perform")
 
@@ -36,6 +36,7 @@ class Ports:
     peers: Peers
     clock: Clock
     store: LocalStore
+    fence: Fence = field(default_factory=NoFence)
 
 
 @dataclass

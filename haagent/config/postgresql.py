@@ -99,6 +99,12 @@ class Postgresql:
     bin_name: BinName = section(BinName)
     pgpass: str = text("The password file that the agent writes; by default in `haagent.state_dir`.")
     use_unix_socket: bool = flag("The agent connects through the Unix socket.")
+    commit_fence: str = word(
+        "The library inside PostgreSQL that refuses commits past the permit: used where it is installed, required of "
+        "whoever leads, or not used.",
+        choices=("auto", "required", "off"),
+        default="auto",
+    )
     use_unix_socket_repl: bool = flag("Local replication connections go through the Unix socket.", effective=False)
     authentication: Authentication = section(Authentication)
     callbacks: Callbacks = section(Callbacks)

@@ -359,6 +359,8 @@ def why_not_me(v: View) -> str | None:
     asked = asked_to_lead(v)
     if v.settings.standby_cluster is not None:
         return "standby_cluster is set, and leading a standby cluster is not supported"
+    if not fence_allows(v):
+        return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
     if v.settings.pause and not asked:
         return "the cluster is paused"
     if v.now < v.memory.stand_back_until:
@@ -466,7 +468,12 @@ def soon(v: View, at: Instant | None, longest: float) -> float:
 
 
 def may_lead_here(v: View) -> bool:
-    return v.me.tags.may_lead and v.settings.standby_cluster is None
+    return v.me.tags.may_lead and v.settings.standby_cluster is None and fence_allows(v)
+
+
+def fence_allows(v: View) -> bool:
+    """The commit fence is there, or not required."""
+    return v.fence.mode != "required" or v.fence.installed
 
 
 def unwritable(v: View) -> bool:

@@ -219,6 +219,8 @@ class ServerFacts:
     archive_recovery: bool = False
     """In recovery with a restore_command and no WAL receiver streaming."""
     synchronous_standby_names: str = ""
+    fenced: bool = False
+    """The commit fence is loaded and reads this node's page."""
 
     @property
     def lsn(self) -> Lsn:
@@ -474,6 +476,19 @@ class GuardFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceFacts:
+    """The commit fence inside PostgreSQL: whether it is wanted, and whether it can be loaded."""
+
+    mode: str = "off"
+    """``auto``, ``required`` or ``off``."""
+    installed: bool = False
+    page: str = ""
+    """The file that it reads the permit from."""
+    why: str = ""
+    """Why it is not installed, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerReply:
     """What another agent said of its node; ``reached`` False when it said nothing within the deadline."""
 
@@ -688,6 +703,7 @@ class View:
     lease: LeaseFacts
     guard: GuardFacts
     memory: Memory
+    fence: FenceFacts = FenceFacts()
     peers: PeerPoll | None = None
     job: JobFacts | None = None
     outcomes: tuple[Outcome, ...] = ()

@@ -40,7 +40,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.facts import DataKind, Goal, Pending, View
+from haagent.core.facts import DataKind, FenceFacts, Goal, Pending, View
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.terms import Instant, SystemId, later
@@ -103,7 +103,9 @@ def claim_bootstrap(v: View) -> Orders:
 
 def run_initdb(v: View) -> Orders:
     begun = next((o.result for o in v.outcomes if o.action == "BeginInitialize" and o.ok), None)
-    return Orders((EnsureGuard(), Initialize(publish.server_config(v, None))), {"initialize_begun": begun})
+    # A bootstrap commits before there is a lease: its short-lived server has no commit fence.
+    config = publish.server_config(replace(v, fence=FenceFacts()), None)
+    return Orders((EnsureGuard(), Initialize(config)), {"initialize_begun": begun})
 
 
 def release_orphaned_bootstrap(v: View) -> Orders:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from haagent.core import slots
 from haagent.core.actions import (
     Action,
@@ -103,13 +105,22 @@ def member_if_changed(v: View) -> tuple[Action, ...]:
     return () if there else (PublishMember(wanted),)
 
 
+def fenced(v: View, parameters: Mapping[str, str]) -> Mapping[str, str]:
+    """Parameters with which PostgreSQL loads the commit fence, where it is installed and not turned off."""
+    if not v.fence.installed or v.fence.mode == "off":
+        return parameters
+    others = parameters.get("shared_preload_libraries", "")
+    libraries = ", ".join(["haagent_fence", *(one for one in (others.strip(),) if one)])
+    return {**parameters, "shared_preload_libraries": libraries, "haagent_fence.page": v.fence.page}
+
+
 def server_config(v: View, source: Upstream | None) -> ServerConfig:
     """What PostgreSQL's configuration files should say now."""
     return ServerConfig(
         upstream=source,
         slot_name=slots.slot_name(v.me.name) if source and v.settings.use_slots and not v.me.tags.nostream else None,
         application_name=v.me.name,
-        parameters={**USUAL_PARAMETERS, **v.settings.parameters},
+        parameters=fenced(v, {**USUAL_PARAMETERS, **v.settings.parameters}),
         pg_hba=v.settings.pg_hba,
         pg_ident=v.settings.pg_ident,
         recovery=v.settings.recovery,

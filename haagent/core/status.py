@@ -158,6 +158,13 @@ def _xlog(server: ServerFacts) -> dict[str, Any]:
     }
 
 
+def protection(view: View) -> list[str]:
+    """What would keep this node from accepting commits past its permit, the strongest first."""
+    server = view.postgres.server
+    loaded = server is not None and server.fenced if view.postgres.running else view.fence.installed
+    return [name for name, there in (("commit fence", loaded), ("guard", view.guard.alive)) if there]
+
+
 def _own_part(view: View) -> dict[str, Any]:
     memory = view.memory
     part: dict[str, Any] = {
@@ -170,7 +177,8 @@ def _own_part(view: View) -> dict[str, Any]:
     }
     if view.lease.term is not None:
         part["term"] = int(view.lease.term)
-    if leads(view) and view.lease.permit_until is not None:
+    part["protection"] = protection(view)
+    if leads(view) and view.lease.permit_until is not None and view.lease.permit_until != float("inf"):
         part["permit_s"] = round(view.lease.permit_until - view.now, 1)
     if view.lease.lost is not None:
         part["lease_lost"] = view.lease.lost

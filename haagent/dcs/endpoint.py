@@ -25,6 +25,8 @@ T = TypeVar("T")
 _NO_TOKEN = ""
 """etcd has no authentication switched on."""
 
+LOGIN_TIMEOUT_S = 5.0
+
 
 class Endpoint:
     """``url`` without a slash at its end. Simple tokens are known to one member only: each endpoint has its own."""
@@ -34,6 +36,12 @@ class Endpoint:
         self._http = http
         self._login = None if username is None else {"name": username, "password": password or ""}
         self._token: str | None = None if self._login else _NO_TOKEN
+        self._logging_in: asyncio.Task[None] | None = None
+
+    def close(self) -> None:
+        """Give up a login under way."""
+        if self._logging_in is not None:
+            self._logging_in.cancel()
 
     async def call(self, path: str, body: Json, read: Callable[[Json], T], timeout: float, one: Try) -> T:
         """Post and read the answer; one of the three failures otherwise, with endpoint and time in its text."""
@@ -63,7 +71,7 @@ class Endpoint:
         raise Unreachable(f"{self.url}: etcd ended the stream")
 
     async def _listen(self, path: str, body: Json, silence: float, heard: Callable[[Json], None]) -> None:
-        token = await self._known_by(silence)
+        token = await self._known_by()
         timeout = aiohttp.ClientTimeout(total=None, connect=silence, sock_read=silence)
         headers = {**_headers(token), "Grpc-Metadata-hasleader": "true"}
         async with self._http.post(self.url + path, _encoded(body), headers, timeout) as response:
@@ -82,7 +90,7 @@ class Endpoint:
         """One answer; a token that etcd no longer knows is replaced once."""
         data = _encoded(body)
         for last in (False, True):
-            token = await self._known_by(timeout)
+            token = await self._known_by()
             status, text = await self._post(path, data, token, timeout, one)
             error = _error(text) if status == 200 else _error(text) or text or f"HTTP status {status}"
             if error is None:
@@ -98,20 +106,34 @@ class Endpoint:
         async with self._http.post(self.url + path, data, _headers(token), limits, one) as response:
             return response.status, await response.text(errors="replace")
 
-    async def _known_by(self, timeout: float) -> str:
-        """The token of this endpoint, after a login if there is none."""
-        if self._token is None:
-            login = Try(0)
-            status, text = await self._post("/v3/auth/authenticate", _encoded(self._login or {}), "", timeout, login)
-            error = _error(text) if status == 200 else _error(text) or text
-            if error is None:
-                self._token = _token_of(text)
-            elif "authentication is not enabled" in error:
-                self._token = _NO_TOKEN
-            else:
-                kind = Denied if 400 <= status < 500 else Unreachable
-                raise kind(f"login failed: {errors.explained(error)}")
+    async def _known_by(self) -> str:
+        """The token of this endpoint, after a login if there is none.
+
+        One login serves all who wait for it, and goes on when they give up: etcd takes its time over passwords.
+        """
+        while self._token is None:
+            if self._logging_in is None:
+                self._logging_in = asyncio.create_task(self._log_in())
+                self._logging_in.add_done_callback(self._logged_in)
+            await asyncio.shield(self._logging_in)
         return self._token
+
+    def _logged_in(self, task: asyncio.Task[None]) -> None:
+        self._logging_in = None
+        if not task.cancelled():
+            task.exception()
+
+    async def _log_in(self) -> None:
+        data = _encoded(self._login or {})
+        status, text = await self._post("/v3/auth/authenticate", data, _NO_TOKEN, LOGIN_TIMEOUT_S, Try(0))
+        error = _error(text) if status == 200 else _error(text) or text
+        if error is None:
+            self._token = _token_of(text)
+        elif "authentication is not enabled" in error:
+            self._token = _NO_TOKEN
+        else:
+            kind = Denied if 400 <= status < 500 else Unreachable
+            raise kind(f"login failed: {errors.explained(error)}")
 
     def _forget(self, token: str | None) -> None:
         """This token is no good; a newer one stays."""

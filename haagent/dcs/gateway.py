@@ -78,6 +78,8 @@ class Gateway:
         self._current = (self._current + 1) % len(self._endpoints)
 
     async def close(self) -> None:
+        for endpoint in self._endpoints:
+            endpoint.close()
         await self._http.close()
 
     async def _read(self, path: str, body: Json, read: Callable[[Json], T], timeout: float, what: str) -> T:

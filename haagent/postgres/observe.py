@@ -13,6 +13,8 @@ SELECT r.recovering,
        to_json(pg_postmaster_start_time()) #>> '{}' AS started_at,
        pg_conf_load_time() AS loaded_at,
        current_setting('synchronous_standby_names') AS sync_names,
+       coalesce(current_setting('haagent_fence.page', true), '') <> '' AND
+         current_setting('shared_preload_libraries') ~ 'haagent_fence' AS fenced,
        current_setting('restore_command') <> '' AS restores,
        (SELECT timeline_id FROM pg_control_checkpoint()) AS checkpoint_timeline,
        (SELECT min_recovery_end_timeline FROM pg_control_recovery()) AS recovery_timeline,
@@ -136,4 +138,5 @@ def server_facts(
         pending_restart=pending,
         archive_recovery=row["recovering"] and row["restores"] and not streaming,
         synchronous_standby_names=row["sync_names"],
+        fenced=row["fenced"],
     )

@@ -166,6 +166,7 @@ def test_haagents_own_part_tells_state_row_reason_and_permit() -> None:
         "why": "it leads",
         "since_s": 60.0,
         "guard": {"alive": True, "armed": True},
+        "protection": ["guard"],
         "term": 100,
         "permit_s": 8.0,
     }

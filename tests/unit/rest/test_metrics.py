@@ -69,7 +69,7 @@ def test_every_documented_name_is_there() -> None:
 def test_a_primary_measures_itself() -> None:
     found = samples(a_primary_view())
     expected = {
-        "patroni_version": 40100,
+        "patroni_version": 40105,
         "patroni_postgres_running": 1,
         "patroni_postmaster_start_time": 1724873966.352526,
         "patroni_primary": 1,
