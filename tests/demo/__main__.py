@@ -78,7 +78,7 @@ def _report(console: Console, outcome: Outcome) -> None:
     for result in outcome.results:
         table.add_row(result.what, f"{result.outage_s:.2f} s", f"{result.healed_s:.1f} s")
     console.print(table)
-    console.print(f"{outcome.acknowledged} rows acknowledged, {outcome.lost} of them lost; never two primaries.")
+    console.print(f"{outcome.acknowledged} rows acknowledged, {outcome.lost} of them lost.")
 
 
 def _commands(console: Console, cluster: Cluster) -> None:
