@@ -7,6 +7,7 @@ etcd answered; nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import TypeVar
@@ -57,29 +58,39 @@ class Endpoint:
             self._http.tls.look(soon=True)
             raise kind(f"{self.url} after {loop.time() - begun_at:.2f} s: {described(error)}") from None
 
-    async def stream(self, path: str, body: Json, silence: float, heard: Callable[[Json], None]) -> None:
-        """Post and hand on each message of the answer until it ends; Unreachable then, and after so much silence."""
+    async def stream(self, path: str, body: Json, silence: Callable[[], float], heard: Callable[[Json], None]) -> None:
+        """Post and hand on each message of the answer until it ends; Unreachable then.
+
+        Also Unreachable when nothing comes for ``silence()`` seconds, which is asked before each wait.
+        """
         try:
             await self._listen(path, body, silence, heard)
         except PortError as error:
             if errors.wants_login(str(error)) or "permission denied" in str(error):
                 self._forget(self._token)
             raise type(error)(f"{self.url}: {error}") from None
+        except TimeoutError:
+            raise Unreachable(f"{self.url}: the stream was silent for {silence():.1f} s") from None
         except (aiohttp.ClientError, OSError) as error:
             self._http.tls.look(soon=True)
             raise Unreachable(f"{self.url}: {described(error)}") from None
         raise Unreachable(f"{self.url}: etcd ended the stream")
 
-    async def _listen(self, path: str, body: Json, silence: float, heard: Callable[[Json], None]) -> None:
-        token = await self._known_by()
-        timeout = aiohttp.ClientTimeout(total=None, connect=silence, sock_read=silence)
-        headers = {**_headers(token), "Grpc-Metadata-hasleader": "true"}
-        async with self._http.post(self.url + path, _encoded(body), headers, timeout) as response:
+    async def _listen(self, path: str, body: Json, silence: Callable[[], float], heard: Callable[[Json], None]) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(silence()):
+                headers = {**_headers(await self._known_by()), "Grpc-Metadata-hasleader": "true"}
+                posting = self._http.post(self.url + path, _encoded(body), headers, aiohttp.ClientTimeout(total=None))
+                response = await stack.enter_async_context(posting)
             if response.status != 200:
                 said = _error(await response.text(errors="replace")) or f"HTTP status {response.status}"
                 raise Unreachable(errors.explained(said))
             lines = wire.Lines()
-            async for chunk in response.content.iter_any():
+            while True:
+                async with asyncio.timeout(silence()):
+                    chunk = await response.content.readany()
+                if not chunk:
+                    return
                 for message in _cut(lines, chunk):
                     error = wire.error_text(message)
                     if error is not None:

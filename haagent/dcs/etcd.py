@@ -259,7 +259,7 @@ class EtcdDcs:
                 if reason is not None:
                     wake(reason)
 
-        await self._kv.watch(self._prefix, self._watched_to + 1, self._silence(), heard)
+        await self._kv.watch(self._prefix, self._watched_to + 1, self._silence, heard)
 
     def _silence(self) -> float:
         beat = self._sightings.heartbeat()

@@ -61,7 +61,9 @@ class Gateway:
     async def revoke(self, lease: int, timeout: float) -> None:
         await self._ask("/v3/lease/revoke", {"ID": str(lease)}, dict, timeout, f"revoking lease {lease:x}")
 
-    async def watch(self, prefix: str, start: int, silence: float, on_batch: Callable[[Batch], None]) -> None:
+    async def watch(
+        self, prefix: str, start: int, silence: Callable[[], float], on_batch: Callable[[Batch], None]
+    ) -> None:
         endpoint = self._endpoints[self._watched % len(self._endpoints)]
         self._watched += 1
 

@@ -152,11 +152,14 @@ class Kv(Protocol):
         """End the lease and delete the keys that hang on it; Refused when it is dead."""
         ...
 
-    async def watch(self, prefix: str, start: int, silence: float, on_batch: Callable[[Batch], None]) -> None:
+    async def watch(
+        self, prefix: str, start: int, silence: Callable[[], float], on_batch: Callable[[Batch], None]
+    ) -> None:
         """Hand on the changes since revision ``start`` of the keys that begin with ``prefix``, until it fails.
 
-        Unreachable when the connection ended or nothing was heard for ``silence`` seconds: the next call goes to
-        another endpoint and may resume where this one ended. Compacted when ``start`` is too long ago.
+        Unreachable when the connection ended or nothing was heard for ``silence()`` seconds, asked after each word:
+        the next call goes to another endpoint and may resume where this one ended. Compacted when ``start`` is too
+        long ago.
         """
         ...
 

@@ -334,22 +334,24 @@ class FakeKv:
     async def revoke(self, lease: int, timeout: float) -> None:
         await self._ask(lambda: self.etcd.revoke(lease), timeout, f"revoking {lease:x}")
 
-    async def watch(self, prefix: str, start: int, silence: float, on_batch: Callable[[Batch], None]) -> None:
+    async def watch(
+        self, prefix: str, start: int, silence: Callable[[], float], on_batch: Callable[[Batch], None]
+    ) -> None:
         link = self.links[self._watched % len(self.links)]
         self._watched += 1
         feed = _Feed(link)
         end: Callable[[], None] | None = None
         try:
-            async with asyncio.timeout(silence):
+            async with asyncio.timeout(silence()):
                 end = await link.call(lambda: self.etcd.watch(prefix, start, feed.push), lambda: None)
             while True:
-                async with asyncio.timeout(silence):
+                async with asyncio.timeout(silence()):
                     message = await feed.queue.get()
                 if isinstance(message, Compacted):
                     raise message
                 on_batch(message)
         except TimeoutError:
-            raise Unreachable(f"{link.name}: the watch was silent for {silence:g} s") from None
+            raise Unreachable(f"{link.name}: the watch was silent for {silence():g} s") from None
         finally:
             if end is not None:
                 end()
