@@ -22,4 +22,4 @@ class EtcdSettings:
 
     def __post_init__(self) -> None:
         if not self.endpoints:
-            raise ValueError("etcd3: at least one endpoint is needed")
+            raise ValueError("at least one endpoint is needed")

@@ -33,7 +33,7 @@ class Tls:
             self._stamp = self._stamped()
             self.context: ssl.SSLContext | bool = self._load() if wanted else False
         except OSError as error:
-            raise ValueError(f"etcd3: the certificates cannot be used: {error} (files: {self._files})") from error
+            raise ValueError(f"the certificates cannot be used: {error} (files: {self._files})") from error
 
     def look(self, *, soon: bool = False) -> None:
         """See in the background whether the files are others now, if that is due; ``soon``: a connection failed."""

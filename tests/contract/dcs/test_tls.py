@@ -106,5 +106,5 @@ async def test_replaced_certificates_are_used_without_a_restart(guarded: Guarded
 
 def test_certificates_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing.pem")
-    with pytest.raises(ValueError, match=r"etcd3: the certificates cannot be used: .*missing\.pem"):
+    with pytest.raises(ValueError, match=r"the certificates cannot be used: .*missing\.pem"):
         Gateway(EtcdSettings(("https://127.0.0.1:1",), cacert=missing))
