@@ -120,8 +120,8 @@ class Simulation:
             self.result.deeds = [*self.result.deeds, *deeds]
         world.network.weather = self.knobs.weather
         doer.schedule(deeds)
-        last = max((deed.at for deed in deeds), default=world.now)
-        await self._sleep(max(world.now + ROUND_S * 0.1, last + 1) - world.now)
+        last = max((deed.at + deed.seconds for deed in deeds), default=world.now)
+        await self._sleep(min(ROUND_S, max(world.now + ROUND_S * 0.1, last + 1) - world.now))
         doer.heal()
         world.network.weather = replace(self.knobs.weather, loss=0.0)
         world.log(Note(world.now, "run", HEALED))

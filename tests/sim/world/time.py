@@ -135,7 +135,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.true_time = 0.0
         self.world = contextvars.Context()
         """The context of what belongs to no process: messages on their way, faults, etcd."""
-        self.turns = 0
         self._tasks: list[asyncio.Task[Any]] = []
         """Held, so that no garbage collection runs the ``finally`` clauses of tasks that nobody waits for."""
         self.failures: list[str] = []
@@ -145,7 +144,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._dead_timers = 0
         self._sweep_tasks_at = COMPACT_AT
         self._ready: deque[asyncio.Handle]
-        self._scheduled: list[asyncio.TimerHandle]
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self.set_exception_handler(self._note_failure)
         self.set_task_factory(self._make_task)
 
@@ -177,7 +176,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """As ``call_at``, at an instant of true time."""
-        return super().call_at(when, callback, *args, context=context)
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle._scheduled = True  # type: ignore[attr-defined]
+        heapq.heappush(self._timers, (when, next(self._serials), handle))
+        return handle
 
     def create_future(self) -> asyncio.Future[Any]:
         future = _Future(loop=self)
@@ -229,9 +231,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._ready.extend(handles)
 
     def _run_once(self) -> None:
-        if self._dead_timers > COMPACT_AT and self._dead_timers * 2 > len(self._scheduled):
-            self._scheduled = [handle for handle in self._scheduled if not handle.cancelled()]
-            heapq.heapify(self._scheduled)
+        if self._dead_timers > COMPACT_AT and self._dead_timers * 2 > len(self._timers):
+            self._timers = [timer for timer in self._timers if not timer[2].cancelled()]
+            heapq.heapify(self._timers)
             self._dead_timers = 0
         self._advance()
         batch = list(self._ready)
@@ -240,22 +242,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._run(handle)
 
     def _advance(self) -> None:
-        scheduled = self._scheduled
-        while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
             self._dead_timers -= 1
-        self.turns += 1
         self._idle_turns += 1
         if not self._ready:
-            if not scheduled:
+            if not timers:
                 raise StuckError(f"nothing will ever happen again at {self.true_time:.3f}")
-            if scheduled[0].when() > self.true_time:
-                self.true_time = scheduled[0].when()
+            if timers[0][0] > self.true_time:
+                self.true_time = timers[0][0]
                 self._idle_turns = 0
         if self._idle_turns > TURNS_WITHOUT_TIME:
             raise StuckError(f"something spins at {self.true_time:.3f}: {_spinners(self._ready)}")
-        while scheduled and scheduled[0].when() <= self.true_time:
-            handle = heapq.heappop(scheduled)
+        while timers and timers[0][0] <= self.true_time:
+            handle = heapq.heappop(timers)[2]
             handle._scheduled = False  # type: ignore[attr-defined]
             if handle.cancelled():
                 self._dead_timers -= 1
@@ -310,7 +311,7 @@ def _bury(loop: VirtualLoop) -> None:
     """Close what is left without running it on: a dead process's ``finally`` clauses may not disturb anybody."""
     left = [task for task in asyncio.all_tasks(loop) if not task.done()]
     loop._ready.clear()
-    loop._scheduled.clear()
+    loop._timers.clear()
     for task in left:
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         coro = task.get_coro()
@@ -319,4 +320,4 @@ def _bury(loop: VirtualLoop) -> None:
         except BaseException:  # whatever a half-dead coroutine makes of its end, nobody is left to hear it
             continue
     loop._ready.clear()
-    loop._scheduled.clear()
+    loop._timers.clear()

@@ -1,0 +1,97 @@
+"""Production agents in simulated worlds: known seeds, a few fresh ones, and one seed that is always one run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import sys
+import time
+
+import pytest
+
+from haagent.core.terms import Lsn
+from tests.sim import faults
+from tests.sim.faults import KINDS, Deed
+from tests.sim.mutants.edits import MUTANTS, applied
+from tests.sim.simulation import Result, Simulation, shorten
+from tests.sim.world.events import Committed
+from tests.sim.world.knobs import Knobs, draw
+
+FIXED = (1, 2, 5, 12, 34, 144, 300)
+"""Of these some have once shown a bug."""
+FRESH_S = 15.0
+"""So long fresh seeds are tried."""
+
+
+def _said(result: Result) -> str:
+    told = [*result.crash_reports, *result.violations[:5]]
+    told += [str(deed) for deed in result.deeds]
+    told.append(f"python -m tests.sim.run --seed {result.seed}")
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("seed", FIXED)
+def test_no_invariant_is_broken_on_a_known_seed(seed: int) -> None:
+    result = Simulation(seed, keep_lines=False).run()
+    assert result.ok, _said(result)
+    assert result.commits > 50
+
+
+def test_no_invariant_is_broken_on_fresh_seeds() -> None:
+    seeds = random.SystemRandom()
+    until = time.monotonic() + FRESH_S
+    while time.monotonic() < until:
+        result = Simulation(seeds.randrange(1_000_000, 10_000_000), keep_lines=False).run()
+        assert result.ok, _said(result)
+
+
+async def _digest(hash_seed: str) -> str:
+    """What a process with that order of its sets prints for one seed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.sim.run", "--seed", "3"),
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    printed, _ = await process.communicate()
+    assert len(printed) > 10_000
+    return hashlib.sha256(printed).hexdigest()
+
+
+async def test_a_seed_is_one_run_whatever_the_process() -> None:
+    assert await _digest("1") == await _digest("2")
+
+
+def test_the_deeds_of_a_seed_are_its_own_and_use_every_kind() -> None:
+    assert faults.draw(7, draw(7), 0, 360) == faults.draw(7, draw(7), 0, 360)
+    drawn = {deed.kind for seed in range(60) for deed in faults.draw(seed, Knobs(), 0, 360)}
+    assert drawn == set(KINDS)
+
+
+def test_without_the_commit_fence_agent_and_guard_are_never_blind_at_once() -> None:
+    knobs = Knobs(ttl=10.0, restart_after=1.0)
+    deeds = [Deed(40, "freeze agent", "a", 30), Deed(60, "kill guard", "a"), Deed(95, "kill guard", "a")]
+    assert faults.legal(deeds, knobs) == [deeds[0], deeds[2]]
+
+
+def test_a_failing_plan_is_shortened_to_what_it_needs() -> None:
+    guardless = next(one for one in MUTANTS if one.name == "guard removed")
+    deeds = [
+        Deed(40, "etcd compacts", "etcd"),
+        Deed(45, "cut", "b", 2, "c"),
+        Deed(50, "freeze agent", "leader", 60),
+        Deed(120, "kill guard", "b"),
+    ]
+    with applied(guardless):
+        long = Simulation(1, knobs=Knobs(), deeds=deeds).run()
+        short = shorten(long)
+    assert not long.ok
+    assert [deed.kind for deed in short.deeds] == ["freeze agent"]
+    assert Simulation(1, knobs=Knobs(), deeds=deeds).run().ok
+
+
+def test_an_event_is_one_line_in_fixed_columns() -> None:
+    line = Committed(1.5, "a", 7, 8, 1, Lsn(16), 1, True, 9.0).line()
+    assert line.startswith("      1.5000  a         Committed     commit=7 uid=8 timeline=1 lsn=0/10")
