@@ -87,6 +87,19 @@ def _slow(world: World, deed: Deed) -> End:
     return heal
 
 
+def _slow_answers(world: World, deed: Deed) -> End:
+    """What etcd answers takes up to two seconds to arrive; what it is asked arrives at once."""
+    links = [(member, deed.target) for member in MEMBERS]
+    for link in links:
+        world.network.slow[link] = Weather(2 * deed.strength, 0.05)
+
+    def heal() -> None:
+        for link in links:
+            world.network.slow.pop(link, None)
+
+    return heal
+
+
 def _power(world: World, deed: Deed) -> End:
     world.hosts[deed.target].power_off()
     return world.hosts[deed.target].power_on
@@ -224,6 +237,7 @@ KINDS: dict[str, Kind] = {
     "isolate": Kind(5, "node", (0.5, 90), _isolate),
     "cut from etcd": Kind(5, "node", (0.5, 60), _cut_from_etcd),
     "slow to etcd": Kind(3, "node", (5, 60), _slow),
+    "slow answers": Kind(3, "node", (5, 60), _slow_answers),
     "power off": Kind(5, "node", (5, 120), _power),
     "kill agent": Kind(5, "node", (0.2, 60), _kill_agent, blinds=True),
     "freeze agent": Kind(5, "node", (0.2, 60), _freeze_agent, blinds=True),
@@ -232,11 +246,11 @@ KINDS: dict[str, Kind] = {
     "freeze host": Kind(4, "node", (0.2, 60), _freeze_host),
     "kill postmaster": Kind(4, "node", (0.0, 0.0), _kill_postmaster),
     "freeze postmaster": Kind(2, "node", (1, 60), _freeze_postmaster),
-    "etcd leader changes": Kind(2, "etcd", (0.0, 0.0), _etcd_leader),
+    "etcd leader changes": Kind(3, "etcd", (0.0, 0.0), _etcd_leader),
     "etcd member stops": Kind(3, "member", (1, 60), _etcd_member_stops),
     "etcd member freezes": Kind(3, "member", (1, 40), _etcd_member_freezes),
     "etcd loses answers": Kind(3, "etcd", (2, 40), _etcd_loses_answers),
-    "etcd lies": Kind(1, "etcd", (10, 60), _etcd_lies),
+    "etcd lies": Kind(2, "etcd", (10, 60), _etcd_lies),
     "etcd compacts": Kind(1, "etcd", (0.0, 0.0), _etcd_compacts),
     "etcd full": Kind(1, "etcd", (2, 30), _etcd_full),
     "switchover": Kind(4, "node", (0.0, 0.0), _request),
@@ -244,6 +258,10 @@ KINDS: dict[str, Kind] = {
     "restart": Kind(2, "node", (0.0, 0.0), _request),
     "reinitialize": Kind(1, "node", (0.0, 0.0), _request),
 }
+
+
+COMPOUND = 0.3
+"""The part of deeds that come within a ttl of the one before, on the same node."""
 
 
 def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
@@ -255,10 +273,19 @@ def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
     deeds: list[Deed] = []
     at = begins + (rng.uniform(0, 5) if rng.random() < 0.2 else 30.0)
     while at < begins + length:
-        at += rng.expovariate(1 / every)
         kind = rng.choices(names, weights)[0]
+        if deeds and rng.random() < COMPOUND:
+            deeds.append(_on_top(deeds[-1], _aimed(rng, kind, deeds[-1].at + rng.uniform(0, knobs.ttl), knobs)))
+            continue
+        at += rng.expovariate(1 / every)
         deeds.append(_aimed(rng, kind, at, knobs))
     return [deed for deed in legal(deeds, knobs) if deed.at < begins + length]
+
+
+def _on_top(before: Deed, deed: Deed) -> Deed:
+    """A second blow for whoever had the first, where both are aimed at a node."""
+    both = KINDS[before.kind].aim == "node" == KINDS[deed.kind].aim
+    return replace(deed, target=before.target) if both else deed
 
 
 def _aimed(rng: random.Random, name: str, at: float, knobs: Knobs) -> Deed:

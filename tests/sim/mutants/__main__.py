@@ -14,8 +14,8 @@ def hunt(one: Mutant, seeds: Sequence[int]) -> Result | None:
     """The first run that fails with the edit and passes without it."""
     for seed in seeds:
         with applied(one):
-            result = Simulation(seed, keep_lines=False).run()
-        if not result.ok and Simulation(seed, keep_lines=False).run().ok:
+            result = Simulation(seed, keep_lines=False, rest=one.harmless).run()
+        if not result.ok and Simulation(seed, keep_lines=False, rest=one.harmless).run().ok:
             return result
     return None
 

@@ -34,6 +34,8 @@ class Mutant:
     name: str
     why: str
     patch: Callable[[], AbstractContextManager[Any]]
+    harmless: bool
+    """It breaks no safety, only liveness or quiet."""
 
 
 MUTANTS: list[Mutant] = []
@@ -45,7 +47,7 @@ def mutant(
     """Register an edit under its function's name."""
 
     def register(made: Callable[[], AbstractContextManager[Any]]) -> Callable[[], AbstractContextManager[Any]]:
-        MUTANTS.append(Mutant(made.__name__.replace("_", " "), why, made))
+        MUTANTS.append(Mutant(made.__name__.replace("_", " "), why, made, harmless))
         return made
 
     return register
@@ -231,7 +233,7 @@ def resumed_without_proof() -> AbstractContextManager[Any]:
     return patch.object(Keeper, "resume", resume)
 
 
-@mutant("a diverged standby never streams again")
+@mutant("a diverged standby never streams again", harmless=True)
 def histories_never_compared() -> AbstractContextManager[Any]:
     compare = SimPostgres.compare
 
@@ -254,7 +256,7 @@ def view_without_the_clock() -> AbstractContextManager[Any]:
     return patch.object(loop.Agent, "current", stale)
 
 
-@mutant("etcd is written to all day long")
+@mutant("etcd is written to all day long", harmless=True)
 def member_written_each_tick() -> AbstractContextManager[Any]:
     return patch.object(publish, "member_if_changed", lambda view: (a.PublishMember(publish.member(view)),))
 
