@@ -20,6 +20,8 @@ PRIVATE_NAMES = names(
     "PGLOADBALANCEHOSTS PGDATA"
 )
 """Environment variables that may hold the agent's secrets or would turn libpq elsewhere."""
+REAP_S = 5.0
+"""How long a killed child is waited for; one that hangs in the kernel is left to it."""
 EOF_GRACE_S = 1.0
 """How long the output of an ended program is waited for: a background child may hold it open for ever."""
 KEPT_LINES = 20
@@ -140,7 +142,7 @@ async def end_group(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     if process.returncode is None:
-        await asyncio.shield(process.wait())
+        await asyncio.wait((asyncio.create_task(process.wait()),), timeout=REAP_S)
 
 
 async def run_checked(

@@ -23,7 +23,8 @@ CLUSTER_WIDE: Mapping[str, str] = {
 }
 """Parameters that must agree on all nodes, with the values taken when nothing is said of them."""
 
-DEFAULTS: Mapping[str, str] = {"wal_keep_size": "128MB"}
+DEFAULTS: Mapping[str, str] = {"wal_keep_size": "128MB", "wal_retrieve_retry_interval": "1s"}
+"""Better than PostgreSQL's own where nobody says anything; the base configuration comes after them."""
 
 AGENTS_OWN = names(
     "listen_addresses port cluster_name hot_standby primary_conninfo primary_slot_name data_directory "
@@ -54,10 +55,10 @@ def cluster_wide(config: ServerConfig) -> dict[str, str]:
 
 def postgresql_conf(settings: PostgresSettings, config: ServerConfig, include: str | None) -> str:
     """postgresql.conf: the base configuration by inclusion, then everything that is ruled from outside."""
-    lines = [HEADER]
+    lines = [HEADER, *(f"{name} = {quote(value)}" for name, value in sorted(DEFAULTS.items()))]
     if include is not None:
         lines.append(f"include {quote(include)}")
-    values = {**DEFAULTS, **{k: v for k, v in config.parameters.items() if k not in AGENTS_OWN | RECOVERY}}
+    values = {k: v for k, v in config.parameters.items() if k not in AGENTS_OWN | RECOVERY}
     values.update(cluster_wide(config))
     values.update(_fixed(settings))
     if config.synchronous_standby_names is not None:

@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from haagent.core.facts import PostgresFacts, Progress, ServerConfig, Upstream
 from haagent.postgres.adapter import PostgresAdapter
 from haagent.postgres.process import serving
 from haagent.postgres.settings import Login, PostgresSettings
+from tests.real.programs import postgres_bin
 
 USER = "postgres"
 SUPERUSER = Login("postgres", "super:secret\\1")
@@ -151,13 +153,16 @@ def a_node(home: Path, name: str, **changes: object) -> PgNode:
 
 
 def bin_dir() -> Path:
-    """Where PostgreSQL's programs are on this machine."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    if found:
-        return found[-1]
-    program = shutil.which("postgres")
-    assert program is not None, "PostgreSQL's server programs are not installed: apt-get install postgresql"
-    return Path(program).parent
+    """The programs of HAAGENT_TEST_POSTGRES_BIN, else of the newest PostgreSQL on this machine."""
+    given = os.environ.get("HAAGENT_TEST_POSTGRES_BIN")
+    return Path(given) if given else postgres_bin()
+
+
+def without_checksums() -> tuple[tuple[str, str | None], ...]:
+    """The options of initdb for a cluster without data checksums, which are the default from version 18 on."""
+    told = subprocess.run([bin_dir() / "postgres", "--version"], capture_output=True, text=True, check=True, timeout=10)
+    newer = int(told.stdout.split()[2].split(".")[0]) >= 18
+    return (("no-sync", None), ("wal-segsize", "1"), *((("no-data-checksums", None),) if newer else ()))
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +31,7 @@ from tests.contract.pgnode import (
     a_home,
     a_node,
     ordinary_user,
+    without_checksums,
 )
 
 
@@ -172,10 +174,10 @@ async def test_a_bootstrap_makes_the_roles_with_their_passwords(home: Path) -> N
         with pytest.raises(psycopg.OperationalError):
             await node.connect(replace(login, password="wrong"))
     rights = await node.sql(
-        "SELECT rolname, rolsuper, rolreplication, pg_has_role(oid, 'pg_checkpoint', 'member') FROM pg_roles"
+        "SELECT rolname, rolsuper, rolreplication, rolcanlogin FROM pg_roles"
         " WHERE rolname IN ('replicator', 'rewinder') ORDER BY 1"
     )
-    assert rights == [("replicator", False, True, False), ("rewinder", False, False, True)]
+    assert rights == [("replicator", False, True, True), ("rewinder", False, False, True)]
     written = [path for path in home.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20]
     assert [path for path in written if any(s.encode() in path.read_bytes() for s in SECRETS)] == []
     checksums = await node.sql("SHOW data_checksums")
@@ -205,6 +207,39 @@ async def test_initdb_that_fails_says_why(home: Path) -> None:
         await node.adapter.move_aside("failed bootstrap")
     node.adapter.settings = replace(node.settings, initdb=())
     assert await node.adapter.initialize(node.config, node.progress.append)
+
+
+async def test_postgres_outlives_its_agent(home: Path) -> None:
+    """Whether the agent ends in order without a word to PostgreSQL, as in pause, or is killed."""
+    node = a_node(home, "a")
+    await node.adapter.initialize(node.config, node.progress.append)
+    agent = (
+        "import asyncio, os, sys\n"
+        "from pathlib import Path\n"
+        "from haagent.core.facts import ServerConfig\n"
+        "from haagent.postgres.adapter import PostgresAdapter\n"
+        "from haagent.postgres.settings import PostgresSettings\n"
+        "home, bin_dir, port, how = sys.argv[1:]\n"
+        "async def none() -> int:\n"
+        "    return 0\n"
+        "async def main() -> None:\n"
+        "    place = Path(home)\n"
+        "    settings = PostgresSettings(place / 'data', place / 'state', bin_dir=Path(bin_dir), port=int(port))\n"
+        "    await PostgresAdapter(settings, none).start(ServerConfig(), primary=True)\n"
+        "    if how == 'killed':\n"
+        "        os.kill(os.getpid(), 9)\n"
+        "asyncio.run(main())\n"
+    )
+    for how, code in (("ended", 0), ("killed", -signal.SIGKILL)):
+        argv = (sys.executable, "-c", agent, str(node.home), str(node.settings.bin_dir), str(node.settings.port), how)
+        with (node.home / "log").open("ab") as out:
+            process = await asyncio.create_subprocess_exec(*argv, stdout=out, stderr=out)
+        assert await process.wait() == code, (node.home / "log").read_text()
+        await asyncio.sleep(0.2)
+        found = await node.adapter.probe(2.0)
+        assert found.postmaster is not None, how
+        await node.until(lambda facts: not facts.starting)
+        await node.stop()
 
 
 # --- crash, adoption, orphans ---------------------------------------------------------------------------------
@@ -530,7 +565,7 @@ async def test_a_rewind_that_needs_wal_gone_from_the_node_takes_it_from_the_arch
 
 
 async def test_a_rewind_without_hints_or_checksums_is_refused_with_the_remedy(home: Path) -> None:
-    node = a_node(home, "a", initdb=(("no-sync", None), ("wal-segsize", "1")))
+    node = a_node(home, "a", initdb=without_checksums())
     node.config = replace(node.config, parameters={**node.config.parameters, "wal_log_hints": "off"})
     await node.adapter.initialize(node.config, node.progress.append)
     with pytest.raises(Refused, match="clone this node anew, and set wal_log_hints: on"):

@@ -103,6 +103,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "loaded_at": None,
         "sync_names": "",
         "restores": True,
+        "fenced": True,
         "checkpoint_timeline": 3,
         "recovery_timeline": 4,
         "write_lsn": None,
@@ -142,6 +143,7 @@ def test_a_primary_is_on_the_timeline_it_writes() -> None:
     )
     assert primary.timeline == 10
     assert primary.lsn == Lsn(0x30)
+    assert primary.fenced
     assert not primary.archive_recovery
 
 

@@ -37,10 +37,14 @@ def conf(config: ServerConfig, settings: PostgresSettings = SETTINGS) -> dict[st
     return values(render.postgresql_conf(settings, config, "postgresql.base.conf"))
 
 
-def test_the_base_configuration_comes_first_so_that_all_else_wins() -> None:
+def test_the_base_configuration_outweighs_defaults_and_is_outweighed_by_all_else() -> None:
     lines = render.postgresql_conf(SETTINGS, ServerConfig(), "postgresql.base.conf").splitlines()
     assert lines[0].startswith("#")
-    assert lines[1] == "include 'postgresql.base.conf'"
+    include = lines.index("include 'postgresql.base.conf'")
+    before = [line.partition(" = ")[0] for line in lines[1:include]]
+    after = [line.partition(" = ")[0] for line in lines[include + 1 :]]
+    assert before == ["wal_keep_size", "wal_retrieve_retry_interval"]
+    assert {"port", "max_connections", "primary_conninfo"} <= set(after)
     assert "include" not in render.postgresql_conf(SETTINGS, ServerConfig(), None)
 
 
