@@ -47,6 +47,8 @@ DCS_WRITERS = frozenset(
         "PublishMember",
         "PublishStatus",
         "PublishHistory",
+        "PutSync",
+        "DropSync",
     }
 )
 
@@ -214,7 +216,8 @@ class Agent:
         """The settings in use: an invalid document leaves the last good ones in force."""
         stored = cluster.snapshot.config if cluster.snapshot else None
         revision = stored.revision if stored else None
-        if revision == self._config_revision and not self._reread:
+        gone = stored is None and self._config_revision is not None
+        if (revision == self._config_revision or gone) and not self._reread:
             return self._settings
         self._config_revision, self._reread = revision, False
         try:

@@ -16,7 +16,7 @@ from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
-from haagent.core.terms import LeaseId, Term
+from haagent.core.terms import LeaseId, Revision, Term
 from haagent.ports import Clock, Dcs, Fence, Guard, LocalStore, NoFence, Peers, PortError, Postgres, Refused
 
 log = logging.getLogger("haagent.perform")
@@ -234,6 +234,16 @@ class Performer:
         limit = self.settings.max_timelines_history
         await self.ports.dcs.put_history(kept[-limit:] if limit > 0 else kept, action.term, self.timeout)
 
+    async def put_sync(self, action: a.PutSync) -> Revision:
+        log.info("%s", _electorate(action))
+        return await self.ports.dcs.put_sync(
+            action.leader, action.quorum, action.standbys, action.expected, action.term, self.timeout
+        )
+
+    async def drop_sync(self, action: a.DropSync) -> None:
+        log.info("any node may be elected from now on: the sync key is deleted")
+        await self.ports.dcs.drop_sync(action.expected, action.term, self.timeout)
+
     # --- others ---
 
     async def ask_peers(self, action: a.AskPeers) -> None:
@@ -254,11 +264,19 @@ class Performer:
         self.exit_code = action.code
 
 
+def _electorate(action: a.PutSync) -> str:
+    if not action.standbys:
+        return f"only {action.leader} itself may be elected from now on: no standby holds every acknowledged commit"
+    names = ", ".join(action.standbys)
+    votes = f", with the votes of {action.quorum} others of them" if action.quorum else ""
+    return f"{action.leader} or one of {names}{votes} may be elected from now on"
+
+
 def _iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat()
 
 
-MAY_FAIL = frozenset({"Resign", "DisarmGuard", "PublishMember", "SyncSlots", "PublishStatus"})
+MAY_FAIL = frozenset({"PutConfig", "Resign", "DisarmGuard", "PublishMember", "SyncSlots", "PublishStatus"})
 """Actions whose failure does not stop those after them; their own proof guards each of those."""
 
 Handler = Callable[[Performer, Any], Awaitable[Any] | Any]
@@ -296,6 +314,8 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.PublishMember: Performer.publish_member,
     a.PublishStatus: Performer.publish_status,
     a.PublishHistory: Performer.publish_history,
+    a.PutSync: Performer.put_sync,
+    a.DropSync: Performer.drop_sync,
     a.AskPeers: Performer.ask_peers,
     a.Callback: Performer.callback,
     a.Reply: Performer.reply,
