@@ -251,7 +251,7 @@ TABLE: tuple[Row, ...] = (
         "the agent was asked to stop", wake_s=0.0),
     Row(660, S.CANDIDATE, (negated(c.vacancy),), S.STANDBY, o.follow,
         "another node took the leader key", wake_s=0.0),
-    Row(665, S.CANDIDATE, (negated(c.eligible), c.in_recovery), S.STANDBY, o.why_waiting,
+    Row(665, S.CANDIDATE, (negated(c.eligible), negated(c.writable)), S.STANDBY, o.why_waiting,
         "this node may not lead"),
     Row(670, S.CANDIDATE, (negated(c.poll_fresh),), S.CANDIDATE, o.ask_peers,
         "the peers are asked", wake_s=0.0),
