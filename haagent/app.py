@@ -24,6 +24,7 @@ from haagent.config.problems import ConfigError
 from haagent.core.actions import Plan
 from haagent.core.facts import Document, FenceReport, Settings, View
 from haagent.core.lease import KILL_TIME_S
+from haagent.core.states import State
 from haagent.core.terms import Instant
 from haagent.dcs.etcd import EtcdDcs
 from haagent.guard import tree
@@ -46,6 +47,8 @@ KILL_GRACE_S = 0.05
 """Between SIGQUIT, which lets backends tell their clients, and SIGKILL."""
 STALL_S = 1.0
 """A tick that comes this much later than it was due is counted as a stall."""
+DYNAMIC_COPY = "patroni.dynamic.json"
+"""Where the data directory keeps the dynamic configuration, for a start without etcd."""
 
 
 class Service:
@@ -58,6 +61,7 @@ class Service:
         self._rows: Counter[int] = Counter()
         self._ticks = self._stalls = self._fences = 0
         self._last_fence: FenceReport | None = None
+        self._uncopied: Document | None = None
         self._ticked_at = self._clock.now()
         self._due_at = Instant(float("inf"))
         here = state_dir(config)
@@ -128,11 +132,11 @@ class Service:
 
     def _settings(self, document: Document | None) -> Settings:
         """The settings in use; of the copy on disk while etcd has not answered yet. ValueError when invalid."""
-        copy = Path(self._config.postgresql.data_dir) / "patroni.dynamic.json"
+        copy = Path(self._config.postgresql.data_dir) / DYNAMIC_COPY
         if document is None:
             document = _read_json(copy)
-        elif copy.parent.joinpath("PG_VERSION").exists():
-            _write_json(copy, document)
+        else:
+            self._uncopied = document
         try:
             settings, notes = self._config.settings(document)
         except ConfigError as error:
@@ -199,11 +203,20 @@ class Service:
             log.warning(
                 "the loop stood still for %.1f s: this machine is overloaded or was paused", view.now - self._due_at
             )
+        self._keep_copy(view)
         self._ticked_at, self._due_at = view.now, Instant(view.now + plan.wake_in)
         status = f"{plan.memory.state.value}: {plan.memory.why}"
         if self._ticks == 1:
             self._notifier.ready(status)
         self._notifier.alive(status)
+
+    def _keep_copy(self, view: View) -> None:
+        """Copy the dynamic configuration into the data directory, once that is known to be this cluster's own."""
+        if self._uncopied is None or view.memory.state not in (State.STANDBY, State.PRIMARY):
+            return
+        document, self._uncopied = self._uncopied, None
+        copy = Path(self._config.postgresql.data_dir) / DYNAMIC_COPY
+        self._copying = asyncio.get_running_loop().create_task(asyncio.to_thread(_write_json, copy, document))
 
     def _counters(self) -> Counters:
         renewals, failed = self._agent.renewals()
