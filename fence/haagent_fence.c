@@ -348,22 +348,35 @@ refuse_without_permit(const char *outcome)
 }
 
 /*
- * COMMIT PREPARED and ROLLBACK PREPARED write their record while they run, in a transaction without an xid of its own,
- * so they are judged before they begin.
+ * Some statements do what no rollback undoes before their transaction ends, so they are judged before they begin:
+ * COMMIT PREPARED and ROLLBACK PREPARED write their record, in a transaction without an xid of its own; those about
+ * databases and tablespaces create and remove directories. In recovery the server itself refuses them.
  */
 static void
 on_utility(PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,
 		   ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *receiver, QueryCompletion *completion)
 {
-	if (IsA(statement->utilityStmt, TransactionStmt))
-	{
-		TransactionStmtKind kind = ((TransactionStmt *) statement->utilityStmt)->kind;
+	TransactionStmtKind kind;
 
-		if (kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED)
-		{
+	switch (nodeTag(statement->utilityStmt))
+	{
+		case T_TransactionStmt:
+			kind = ((TransactionStmt *) statement->utilityStmt)->kind;
+			if ((kind != TRANS_STMT_COMMIT_PREPARED && kind != TRANS_STMT_ROLLBACK_PREPARED) || RecoveryInProgress())
+				break;
 			refuse_without_permit("The prepared transaction is as it was.");
 			finishes_prepared = true;
-		}
+			break;
+		case T_CreatedbStmt:
+		case T_DropdbStmt:
+		case T_AlterDatabaseStmt:
+		case T_CreateTableSpaceStmt:
+		case T_DropTableSpaceStmt:
+			if (!RecoveryInProgress())
+				refuse_without_permit("Nothing was done.");
+			break;
+		default:
+			break;
 	}
 	if (next_utility)
 		next_utility(statement, text, read_only_tree, context, parameters, environment, receiver, completion);

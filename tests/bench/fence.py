@@ -1,34 +1,51 @@
-"""What the commit fence costs: pgbench -N with and without it, in turn, on two servers alike.
+"""What the commit fence costs: pgbench -N with and without it, in short rounds of drawn order, on servers alike.
 
-``python -m tests.bench.fence [ROUNDS]`` prints the median of the rounds' ratios. fsync is off, so that nothing but
-processor time counts: on a real disk a commit takes longer and the share of the fence is smaller still.
+``python -m tests.bench.fence [ROUNDS]`` prints medians of transactions per second and of the servers' processor time a
+transaction; a second server without the fence shows how much is chance. fsync is off, so that nothing but processor
+time counts: on a real disk the share of the fence is smaller still.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tests.contract.fence import build, under_fence
 from tests.contract.server import Server, copy_of, template
 from tests.real.hosts import as_user
+from tests.real.waiting import wait_until
 
-ROUND_S = 5
-CLIENTS = 4
+ROUND_S = 2
+CLIENTS = 2
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def transactions_per_second(server: Server) -> float:
+def round_of(server: Server) -> tuple[float, float]:
+    """(transactions per second, microseconds of processor time a transaction)."""
+    before = ended_children_s(server)
     argv = [str(server.bin_dir / "pgbench"), "-nN", f"-c{CLIENTS}", f"-T{ROUND_S}", "postgres"]
     done = subprocess.run(
         as_user(argv, "postgres"), capture_output=True, text=True, check=True, env=server.environment, cwd="/"
     )
     found = re.search(r"tps = ([\d.]+)", done.stdout)
     assert found is not None, done.stdout
-    return float(found.group(1))
+    wait_until(lambda: ended_children_s(server) > before, "the backends to end", 5)
+    time.sleep(0.2)
+    speed = float(found.group(1))
+    return speed, (ended_children_s(server) - before) / (speed * ROUND_S) * 1e6
+
+
+def ended_children_s(server: Server) -> float:
+    """Processor time of the postmaster's ended children."""
+    fields = Path(f"/proc/{server.postmaster}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / TICKS_PER_S
 
 
 def main(rounds: int) -> None:
@@ -36,19 +53,25 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="haagent-fence-") as place, template() as data_dir:
         Path(place).chmod(0o755)
         library = build(Path(place))
-        with copy_of(data_dir) as plain, under_fence(data_dir, library) as fenced:
-            plain.configure({"wal_level": "logical", "max_prepared_transactions": "10"})
-            plain.start()
+        with copy_of(data_dir) as plain, copy_of(data_dir) as twin, under_fence(data_dir, library) as fenced:
+            for server in (plain, twin):
+                server.configure({"wal_level": "logical", "max_prepared_transactions": "10"})
+                server.start()
             fenced.permit(24 * 3600)
             fenced.server.start()
-            ratios = []
-            for number in range(rounds):
-                pair = [fenced.server, plain] if number % 2 else [plain, fenced.server]
-                speed = {server.home: transactions_per_second(server) for server in pair}
-                ratios.append(speed[fenced.server.home] / speed[plain.home])
-                print(f"{number + 1}: {speed[plain.home]:.0f} without, {speed[fenced.server.home]:.0f} with the fence")
-            print(f"median ratio with/without: {statistics.median(ratios):.4f} of {rounds} rounds")
+            servers = {"without": plain, "without, again": twin, "with the fence": fenced.server}
+            results: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+            for _ in range(rounds):
+                for name in random.sample(list(servers), len(servers)):
+                    results[name].append(round_of(servers[name]))
+    base = [statistics.median(column) for column in zip(*results["without"], strict=True)]
+    for name, rows in results.items():
+        speed, cost = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(
+            f"{name:15}: {speed:6.0f} transactions/s ({speed / base[0]:.3f}), "
+            f"{cost:6.1f} us of processor time each ({cost / base[1]:.3f})"
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)

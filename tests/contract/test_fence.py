@@ -89,6 +89,9 @@ WRITES: list[LiteralString] = [
     INSERT,
     "CREATE TABLE another (n int)",
     "CREATE DATABASE another",
+    "DROP DATABASE spare",
+    "ALTER DATABASE spare CONNECTION LIMIT 1",
+    "CREATE TABLESPACE another LOCATION '/tmp'",
     "CREATE INDEX CONCURRENTLY another ON pgbench_history (tid)",
     "SELECT nextval('numbers')",
     "SELECT txid_current()",
@@ -104,6 +107,7 @@ WRITES: list[LiteralString] = [
 def test_past_the_permit_nothing_that_writes_commits_and_reading_goes_on(fenced: Fenced) -> None:
     with fenced.server.connect() as client:
         client.execute("CREATE SEQUENCE numbers")
+        client.execute("CREATE DATABASE spare")
         client.execute(f"BEGIN; {INSERT}; PREPARE TRANSACTION 'early'")
         fenced.refuse()
         for write in WRITES:
@@ -113,6 +117,7 @@ def test_past_the_permit_nothing_that_writes_commits_and_reading_goes_on(fenced:
         assert client.execute("SELECT gid FROM pg_prepared_xacts").fetchall() == [("early",)]
         fenced.permit()
         client.execute("COMMIT PREPARED 'early'")
+        client.execute("CREATE DATABASE copy TEMPLATE spare")
     assert fenced.count() == 1
     assert fenced.state()["refused"] == len(WRITES)
 
