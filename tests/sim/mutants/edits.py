@@ -26,6 +26,8 @@ from haagent.guard.watch import FENCE, WAIT, Step, Watch
 from haagent.ports import PortError, Refused, Unknown
 from tests.sim.world.postgres import SimPostgres
 
+Edit = Callable[[], AbstractContextManager[Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -33,7 +35,7 @@ class Mutant:
 
     name: str
     why: str
-    patch: Callable[[], AbstractContextManager[Any]]
+    patch: Edit
     harmless: bool
     """It breaks no safety, only liveness or quiet."""
 
@@ -41,12 +43,10 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(
-    why: str,
-) -> Callable[[Callable[[], AbstractContextManager[Any]]], Callable[[], AbstractContextManager[Any]]]:
+def mutant(why: str, *, harmless: bool = False) -> Callable[[Edit], Edit]:
     """Register an edit under its function's name."""
 
-    def register(made: Callable[[], AbstractContextManager[Any]]) -> Callable[[], AbstractContextManager[Any]]:
+    def register(made: Edit) -> Edit:
         MUTANTS.append(Mutant(made.__name__.replace("_", " "), why, made, harmless))
         return made
 
