@@ -26,6 +26,11 @@ def _run(*argv: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
+def _ip(namespace: str, *arguments: str) -> None:
+    """``ip -n`` without its mounts, which need more than the network."""
+    _run("nsenter", f"--net=/run/netns/{namespace}", "--", "ip", *arguments)
+
+
 def _open(namespace: str) -> int:
     return os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -74,11 +79,11 @@ class NamespacedHost:
 
     def unplug(self) -> None:
         """Pull the cable: the port on the switch goes down."""
-        _run("ip", "-n", self.switch, "link", "set", self.name, "down")
+        _ip(self.switch, "link", "set", self.name, "down")
 
     def plug(self) -> None:
         """Put the cable back."""
-        _run("ip", "-n", self.switch, "link", "set", self.name, "up")
+        _ip(self.switch, "link", "set", self.name, "up")
 
     def cut_off(self, others: Iterable[NamespacedHost] | None = None) -> None:
         """Drop every packet from and to the others, or to all but itself; the link stays up."""
@@ -113,8 +118,8 @@ class Network:
     def __enter__(self) -> Network:
         sweep()
         _run("ip", "netns", "add", self.switch)
-        _run("ip", "-n", self.switch, "link", "add", "bridge", "type", "bridge")
-        _run("ip", "-n", self.switch, "link", "set", "bridge", "up")
+        _ip(self.switch, "link", "add", "bridge", "type", "bridge")
+        _ip(self.switch, "link", "set", "bridge", "up")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,10 +140,10 @@ class Network:
         self.hosts[name] = made
         _run("ip", "netns", "add", namespace)
         _run("ip", "link", "add", "eth0", "netns", namespace, "type", "veth", "peer", name, "netns", self.switch)
-        _run("ip", "-n", self.switch, "link", "set", name, "master", "bridge", "up")
-        _run("ip", "-n", namespace, "link", "set", "lo", "up")
-        _run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", "eth0")
-        _run("ip", "-n", namespace, "link", "set", "eth0", "up")
+        _ip(self.switch, "link", "set", name, "master", "bridge", "up")
+        _ip(namespace, "link", "set", "lo", "up")
+        _ip(namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+        _ip(namespace, "link", "set", "eth0", "up")
         return made
 
 
