@@ -101,6 +101,7 @@ async def _spawn(
             stdout=write_end,
             stderr=write_end,
             env=dict(env),
+            cwd=_directory(),
             start_new_session=True,
         )
     except BaseException as error:
@@ -111,6 +112,11 @@ async def _spawn(
     finally:
         os.close(write_end)
     return output, transport, process
+
+
+def _directory() -> str | None:
+    """Where a program is started: here, if this user may be here; else PostgreSQL's print a complaint about it."""
+    return None if os.access(os.getcwd(), os.X_OK) else "/"
 
 
 def _last(tail: deque[str]) -> str:
