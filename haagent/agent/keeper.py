@@ -43,6 +43,8 @@ class Keeper:
         self._facts = LeaseFacts()
         self._timing: Timing | None = None
         self._granted_ttl = 0.0
+        self._told_until = Instant(0.0)
+        """The latest permit that anybody was told."""
         self._next_lease: tuple[LeaseId, float] | None = None
         self._hold_until = Instant(0.0)
         self._poked = asyncio.Event()
@@ -107,7 +109,7 @@ class Keeper:
         term, lease = self._facts.term, self._facts.lease_id
         if term is None or lease is None:
             return
-        fresh, ttl = await self._lease_for(lease, timing)
+        fresh, ttl = await self._lease_for(lease, sent_at, timing)
         try:
             await self._dcs.renew(self._name, term, fresh, timing.renew_timeout, None if fresh == lease else lease)
         except Refused as why:
@@ -120,9 +122,14 @@ class Keeper:
         if self._facts.term == term and self._facts.lost is None:
             self._prove(fresh, term, sent_at, timing)
 
-    async def _lease_for(self, present: LeaseId, timing: Timing) -> tuple[LeaseId, float]:
-        """The lease to renew under, and its ttl: a new one when the ttl was changed."""
-        if self._granted_ttl == timing.ttl:
+    async def _lease_for(self, present: LeaseId, sent_at: Instant, timing: Timing) -> tuple[LeaseId, float]:
+        """The lease to renew under, and its ttl: a new one when the ttl was changed.
+
+        Not to a shorter one while a permit of the longer one may still be enforced: standbys count by what the key's
+        lease was granted.
+        """
+        outlived = later(sent_at, timing.fence_after) >= self._told_until
+        if self._granted_ttl == timing.ttl or (timing.ttl < self._granted_ttl and not outlived):
             return present, self._granted_ttl
         if self._next_lease is None or self._next_lease[1] != timing.ttl:
             self._next_lease = (await self._dcs.open_lease(timing.ttl, timing.renew_timeout), timing.ttl)
@@ -133,6 +140,7 @@ class Keeper:
             return
         shorter_by = max(0.0, timing.ttl - self._granted_ttl)
         self._facts = replace(proven(lease, term, later(sent_at, -shorter_by), timing), renewed_at=sent_at)
+        self._told_until = max(self._told_until, self._facts.permit_until or self._told_until)
         self._show_fence()
         guard = self._guard.facts()
         if self._facts.permit_until is not None and guard.armed and guard.term == term:
@@ -198,6 +206,7 @@ class Keeper:
             sent_at = self._clock.now()
             await self._dcs.renew(self._name, term, lease, timing.renew_timeout)
             self._granted_ttl = await self._dcs.granted_ttl(lease, timing.renew_timeout)
+            self._told_until = later(sent_at, self._granted_ttl)
             self._prove(lease, term, sent_at, timing)
             self._next_at = later(sent_at, timing.renew_every)
             self._poked.set()

@@ -1,0 +1,206 @@
+"""The keeper: what counts as a renewal, and from when."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from haagent.agent.keeper import Keeper, KeeperPorts
+from haagent.core.facts import GuardFacts
+from haagent.core.lease import timing
+from haagent.core.terms import Instant, LeaseId, Revision, Term, later
+from haagent.ports import NoFence, Refused, Unknown
+
+TEN, THIRTY = timing(10, 3, 3), timing(30, 10, 10)
+TERM = Term(7)
+
+
+@dataclass
+class FakeClock:
+    at: float = 100.0
+
+    def now(self) -> Instant:
+        return Instant(self.at)
+
+    def wall(self) -> float:
+        return 0.0
+
+
+@dataclass
+class FakeDcs:
+    """Answers as told; each renewal takes ``latency`` on the clock."""
+
+    clock: FakeClock
+    latency: float = 0.0
+    failure: Exception | None = None
+    renewals: list[tuple[LeaseId, LeaseId | None]] = field(default_factory=list)
+    opened: list[float] = field(default_factory=list)
+
+    async def open_lease(self, ttl: float, timeout: float) -> LeaseId:
+        self.opened.append(ttl)
+        return LeaseId(len(self.opened))
+
+    async def keepalive(self, lease: LeaseId, timeout: float) -> None:
+        return
+
+    async def campaign(self, name: str, lease: LeaseId, timeout: float) -> Term:
+        self.clock.at += self.latency
+        return TERM
+
+    async def granted_ttl(self, lease: LeaseId, timeout: float) -> float:
+        return self.opened[lease - 1]
+
+    async def resign(self, term: Term, timeout: float) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def renew(
+        self, name: str, term: Term, lease: LeaseId, timeout: float, moved_from: LeaseId | None = None
+    ) -> Revision:
+        self.clock.at += self.latency
+        if self.failure is not None:
+            raise self.failure
+        self.renewals.append((lease, moved_from))
+        return Revision(1)
+
+
+@dataclass
+class FakeGuard:
+    permits: list[tuple[Term, Instant]] = field(default_factory=list)
+
+    def facts(self) -> GuardFacts:
+        return GuardFacts(alive=True, armed=True, term=TERM)
+
+    def extend(self, term: Term, until: Instant) -> None:
+        self.permits.append((term, until))
+
+
+@dataclass
+class Bench:
+    clock: FakeClock
+    dcs: FakeDcs
+    guard: FakeGuard
+    keeper: Keeper
+    woken: list[str]
+
+    async def turn(self, deadlines: Any, after: float) -> None:
+        """Let so much time pass, and the keeper renew once if it is let."""
+        self.clock.at += after
+        self.keeper.hold(later(self.clock.now(), deadlines.hold), deadlines)
+        await self.keeper._renew_once()
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    clock = FakeClock()
+    dcs, guard, woken = FakeDcs(clock), FakeGuard(), list[str]()
+
+    class Ports:
+        fence = NoFence()
+
+    ports = Ports()
+    vars(ports).update(dcs=dcs, guard=guard, clock=clock)
+    keeper = Keeper("a", cast(KeeperPorts, ports), woken.append)
+    return Bench(clock, dcs, guard, keeper, woken)
+
+
+async def test_a_renewal_counts_from_when_it_was_sent(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.latency = 2.0
+    await bench.turn(TEN, after=1.0)
+    facts = bench.keeper.facts()
+    assert facts.renewed_at == 101.0
+    assert facts.permit_until == 101.0 + TEN.fence_after
+    assert bench.guard.permits[-1] == (TERM, facts.permit_until)
+
+
+async def test_an_unanswered_renewal_counts_for_nothing(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    before = bench.keeper.facts()
+    bench.dcs.failure = Unknown("the answer was lost")
+    await bench.turn(TEN, after=1.0)
+    assert bench.keeper.facts() == before
+    assert bench.keeper.failures == 1
+
+
+async def test_a_refused_renewal_is_the_end_of_the_term_and_wakes_the_loop(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.failure = Refused("somebody else leads")
+    await bench.turn(TEN, after=1.0)
+    assert bench.keeper.facts().lost == "somebody else leads"
+    assert "lease lost" in bench.woken
+    renewed = len(bench.dcs.renewals)
+    bench.dcs.failure = None
+    await bench.turn(TEN, after=1.0)
+    assert len(bench.dcs.renewals) == renewed, "a lost term is never renewed again"
+
+
+async def test_a_loop_that_hangs_lets_the_lease_lapse(bench: Bench) -> None:
+    """Fault 11: without a new hold the keeper stops renewing."""
+    bench.keeper.hold(later(bench.clock.now(), TEN.hold), TEN)
+    await bench.keeper.campaign()
+    bench.clock.at += TEN.hold
+    task = asyncio.create_task(bench.keeper.run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert bench.dcs.renewals == []
+
+
+async def test_a_longer_ttl_moves_the_key_to_a_new_lease_at_once(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    await bench.turn(THIRTY, after=1.0)
+    assert bench.dcs.opened == [10, 30]
+    assert bench.dcs.renewals == [(LeaseId(2), LeaseId(1))]
+    assert bench.keeper.facts().permit_until == 101.0 + THIRTY.fence_after
+
+
+async def test_a_longer_ttl_gives_no_longer_permit_before_the_key_has_moved(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.failure = Unknown("the answer was lost")
+    await bench.turn(THIRTY, after=1.0)
+    assert bench.keeper.facts().permit_until == 100.0 + TEN.fence_after
+
+
+async def test_a_shorter_ttl_waits_for_the_end_of_the_longer_permit(bench: Bench) -> None:
+    """Standbys count by the key's lease: it may not be shorter than a permit that somebody still enforces."""
+    bench.keeper.hold(later(bench.clock.now(), 30), THIRTY)
+    await bench.keeper.campaign()
+    longest = 100.0 + THIRTY.fence_after
+    while bench.clock.at < 140.0:
+        await bench.turn(TEN, after=1.0)
+        moved = bench.dcs.renewals[-1][0] != LeaseId(1)
+        assert moved == (bench.clock.at + TEN.fence_after >= longest) or moved
+        assert not moved or bench.clock.at + TEN.fence_after >= longest
+    assert bench.dcs.renewals[-1][0] == LeaseId(2)
+
+
+async def test_a_resign_without_an_answer_keeps_the_term(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.failure = Unknown("the answer was lost")
+    with pytest.raises(Unknown):
+        await bench.keeper.resign(TERM)
+    assert bench.keeper.facts().term == TERM
+    bench.dcs.failure = Refused("it is not yours")
+    await bench.keeper.resign(TERM)
+    assert bench.keeper.facts().term is None
+
+
+async def test_in_a_paused_cluster_the_permit_has_no_end(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.keeper.open_end(True)
+    assert bench.keeper.facts().permit_until == float("inf")
+    bench.keeper.open_end(False)
+    assert bench.keeper.facts().permit_until == 100.0 + TEN.fence_after
