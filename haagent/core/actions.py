@@ -255,6 +255,25 @@ class PublishHistory(Action):
     timeline: Timeline
 
 
+@dataclass(frozen=True, slots=True)
+class PutSync(Action):
+    """Write the ``sync`` key: which standbys may be elected, as far as ``synchronous_standby_names`` allow it."""
+
+    term: Term
+    leader: str
+    quorum: int
+    standbys: tuple[str, ...]
+    expected: Revision | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropSync(Action):
+    """Delete the ``sync`` key: any node may be elected."""
+
+    term: Term
+    expected: Revision
+
+
 # --- others ---
 
 

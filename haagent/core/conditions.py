@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from haagent.core import election, lease
-from haagent.core.facts import DataKind, Goal, Heartbeat, Pending, Upstream, View
+from haagent.core import election, lease, synchrony
+from haagent.core.facts import DataKind, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline
 
 Condition = Callable[[View], bool]
@@ -17,6 +17,10 @@ POLL_FRESH_S = 0.6
 STAND_BACK_S = 0.2
 PATIENCE_S = 3.0
 """How long a candidate leaves the key to a better peer that does not take it."""
+LET_GO_S = 2.0
+"""How long a synchronous standby that is to stop waits to be let go."""
+LINGER_S = 0.3
+"""How long at least, so that no commit waits for it any more."""
 ESCALATE_S = 0.6
 """An orderly stop becomes an immediate one this long before the permit ends."""
 
@@ -349,9 +353,12 @@ def own_contender(v: View) -> election.Contender:
 
 
 def optime(v: View) -> Lsn:
-    """How far the last leader's WAL was known to reach."""
+    """How far a candidate's WAL must reach, give or take ``maximum_lag_on_failover``: as far as the last leader's did.
+
+    In a synchronous mode whoever may be elected holds every acknowledged commit: no lag speaks against it.
+    """
     status = v.snapshot.status if v.snapshot else None
-    return status.optime if status else Lsn(0)
+    return status.optime if status and synchrony.key(v) is None else Lsn(0)
 
 
 def why_not_me(v: View) -> str | None:
@@ -365,6 +372,9 @@ def why_not_me(v: View) -> str | None:
         return "the cluster is paused"
     if v.now < v.memory.stand_back_until:
         return f"it gave leadership up and stands back for {v.memory.stand_back_until - v.now:.1f} s more"
+    barred_by = synchrony.objection(v)
+    if barred_by:
+        return barred_by
     request = v.snapshot.failover if v.snapshot else None
     if request and not asked and _names_other(v):
         return f"a change of leader to {request.candidate or 'another node'} is under way"
@@ -410,11 +420,37 @@ def primary_about(v: View) -> bool:
     return v.peers is not None and election.running_primary(v.peers, v.me.name) is not None
 
 
+def better_peer(v: View) -> PeerReply | None:
+    """The best of those peers that may lead and are better placed than this node."""
+    if v.peers is None:
+        return None
+    rivals = replace(v.peers, replies=synchrony.electable(v, v.peers.replies))
+    return election.better(own_contender(v), rivals, v.settings, optime(v))
+
+
+def barred(v: View) -> bool:
+    """A synchronous mode forbids this node to be elected."""
+    return synchrony.objection(v) is not None
+
+
+def votes_missing(v: View) -> bool:
+    """In quorum mode too few nodes show that this one holds every acknowledged commit."""
+    return synchrony.votes_missing(v) is not None
+
+
+def counted_on(v: View) -> bool:
+    """Commits wait for this standby: before it goes, the leader is given the time to do without it."""
+    found, since = synchrony.key(v), v.memory.leaving_at
+    waited = 0.0 if since is None else v.now - since
+    named = v.snapshot is not None and found is not None and v.me.name in found.standbys and led_by_other(v)
+    return (named and waited < LET_GO_S) or (since is not None and waited < LINGER_S)
+
+
 def outranked(v: View) -> bool:
     """A peer is better and still within the time it is given to take the key."""
     if v.peers is None or asked_to_lead(v):
         return False
-    ahead = election.better(own_contender(v), v.peers, v.settings, optime(v))
+    ahead = better_peer(v)
     if ahead is None:
         return False
     return ahead.timeline > own_contender(v).timeline or v.now - v.memory.since <= PATIENCE_S

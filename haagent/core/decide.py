@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, intents, publish
-from haagent.core.actions import Action, ArmGuard, DisarmGuard, EnsureGuard, Exit, Plan, Promote, Resign, StartPrimary
+from haagent.core import conditions, intents, publish, synchrony
+from haagent.core.actions import (
+    Action,
+    ArmGuard,
+    Campaign,
+    DisarmGuard,
+    EnsureGuard,
+    Exit,
+    Plan,
+    Promote,
+    PutSync,
+    Resign,
+    StartPrimary,
+)
 from haagent.core.facts import View
 from haagent.core.lease import leads
 from haagent.core.states import WRITABLE, State
@@ -21,7 +33,8 @@ ROWS = {state: rows_of(state) for state in State}
 def decide(v: View) -> Plan:
     """What to do now. AssertionError when the plan would break a law: the agent then ends, and the permit runs out."""
     replies, memory = intents.admit(v)
-    v = replace(v, memory=memory)
+    v = replace(v, memory=replace(memory, **synchrony.remembered(v)))
+    memory = v.memory
     row = first_fit(v)
     orders = row.do(v)
     changes = dict(orders.memory)
@@ -32,6 +45,7 @@ def decide(v: View) -> Plan:
         changes["trouble"] = why
     last = v.leader.name if v.leader else memory.last_leader
     memory = replace(memory, state=row.to, row=row.id, why=why, begun=True, last_leader=last, prepared=_prepared(v))
+    memory = replace(memory, leaving_at=None)
     memory = replace(memory, **(_consumed(v, row) | _published(v) | changes))
     after = replace(v, memory=memory)
     actions = (*replies, *orders.actions)
@@ -88,6 +102,8 @@ def _wake_in(v: View, row: Row) -> float:
     beat = v.cluster.heartbeat
     if beat is not None and v.snapshot is not None and beat.name != v.me.name:
         longest = conditions.soon(v, conditions.outlasted_at(v, beat), longest)
+    if row.to is State.PRIMARY:
+        longest = min(longest, synchrony.change(v).wake_s)
     request = v.snapshot.failover if v.snapshot else None
     if request is not None and request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         longest = min(longest, request.scheduled_epoch - v.wall)
@@ -106,6 +122,11 @@ def check(v: View, plan: Plan) -> None:
             assert led, f"row {plan.row} orders {type(action).__name__} without a permit"
             assert action.term == v.lease.term, f"row {plan.row} orders {type(action).__name__} for another term"
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
+            claimed = not synchrony.is_on(v) or synchrony.ours(v) or _before(plan, action, PutSync)
+            assert claimed, f"row {plan.row} makes PostgreSQL writable, but the sync key does not name this node"
+        if isinstance(action, Campaign) and v.state is State.CANDIDATE:
+            assert synchrony.objection(v) is None, f"row {plan.row} campaigns although the sync key forbids it"
+            assert synchrony.votes_missing(v) is None, f"row {plan.row} campaigns without the votes it needs"
         if isinstance(action, DisarmGuard):
             safe = conditions.unwritable(v) or v.settings.pause
             assert safe, f"row {plan.row} disarms the guard while PostgreSQL may be writable"
@@ -116,5 +137,8 @@ def check(v: View, plan: Plan) -> None:
 
 
 def _armed_before(plan: Plan, action: Action) -> bool:
-    before = plan.actions[: plan.actions.index(action)]
-    return any(isinstance(one, ArmGuard) for one in before)
+    return _before(plan, action, ArmGuard)
+
+
+def _before(plan: Plan, action: Action, kind: type[Action]) -> bool:
+    return any(isinstance(one, kind) for one in plan.actions[: plan.actions.index(action)])

@@ -221,6 +221,10 @@ class ServerFacts:
     synchronous_standby_names: str = ""
     fenced: bool = False
     """The commit fence is loaded and reads this node's page."""
+    settled: bool = True
+    """The checkpointer, on whose word commits begin to wait for standbys, is not too busy to take a reload in."""
+    replayed_all: bool = True
+    """In recovery with no WAL left on its own disk to replay: its position is the end of what it has."""
 
     @property
     def lsn(self) -> Lsn:
@@ -504,6 +508,8 @@ class PeerReply:
     replayed_lsn: Lsn = Lsn(0)
     tags: Tags = Tags()
     watchdog_failed: bool = False
+    complete: bool = True
+    """Its position is the end of all the WAL that it has, not only of what it has replayed so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -609,6 +615,18 @@ class Intent:
 # --- what is carried from tick to tick ---
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """``synchronous_standby_names`` as this primary is seen to obey them, and since when."""
+
+    names: str
+    started_at: str
+    """Of which start of PostgreSQL."""
+    since: Instant
+    lsn: Lsn | None = None
+    """All that was acknowledged under other names lies before it; None until that is sure."""
+
+
 class Goal(Enum):
     """Why PostgreSQL is being stopped, hence what comes after."""
 
@@ -634,6 +652,8 @@ class Pending:
     candidate: str | None = None
     until: Instant = Instant(0.0)
     phase: str = ""
+    loss: str = ""
+    """What the operator was told may be lost by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -686,6 +706,11 @@ class Memory:
     """The lease under which this node's member key was last written: under another one it must be written again."""
     resumable: tuple[Term, LeaseId] | None = None
     """The term and lease of this node's previous agent, as its local store has them."""
+    sync_revision: Revision | None = None
+    """The revision of the ``sync`` key as this agent last wrote it; None when it may have a write under way."""
+    sync_names: InForce | None = None
+    leaving_at: Instant | None = None
+    """Since when this synchronous standby asks to be let go, before it stops."""
 
 
 @dataclass(frozen=True, slots=True)

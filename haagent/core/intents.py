@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from haagent.core import election
+from haagent.core import election, synchrony
 from haagent.core.actions import Action, CancelJob, PutConfig, PutFailover, ReloadSettings, Reply
 from haagent.core.facts import Document, FailoverKey, Failure, Intent, Member, Memory, Pending, View
 from haagent.core.states import State
@@ -74,7 +74,11 @@ def _switchover(v: View, intent: Intent) -> Admission:
         return _refuse(intent, 400, "Switchover is possible only to a specific candidate in a paused state")
     scheduled = body.get("scheduled_at")
     if scheduled is None:
-        objections = [_member_objection(v, m) for m in others if not candidate or m.name == candidate]
+        objections = [
+            _member_objection(v, m) or synchrony.unfit(v, m.name)
+            for m in others
+            if not candidate or m.name == candidate
+        ]
         if all(objections):
             why = "; ".join(text for text in objections if text)
             return _refuse(
@@ -106,10 +110,21 @@ def _failover(v: View, intent: Intent) -> Admission:
     why = _member_objection(v, member)
     if why:
         return _refuse(intent, 412, f"failover is not possible: no good candidates have been found: {why}")
-    return _ask(v, intent, None, candidate, None)
+    return _ask(v, intent, None, candidate, None, _loss(v, member))
 
 
-def _ask(v: View, intent: Intent, leader: str | None, candidate: str | None, scheduled: str | None) -> Admission:
+def _loss(v: View, member: Member) -> str:
+    """What an operator gives up who makes this member the leader while nobody leads; empty when nothing."""
+    unfit = synchrony.unfit(v, member.name)
+    if unfit is None or v.leader is not None:
+        return ""
+    behind = max(0, int(_leader_lsn(v)) - int(member.lsn or 0))
+    return f"{unfit}; at least {behind} bytes of WAL, and the acknowledged commits in them, may be lost"
+
+
+def _ask(
+    v: View, intent: Intent, leader: str | None, candidate: str | None, scheduled: str | None, loss: str = ""
+) -> Admission:
     snapshot = v.snapshot
     there = snapshot.failover if snapshot else None
     if there is not None and not there.empty:
@@ -120,7 +135,7 @@ def _ask(v: View, intent: Intent, leader: str | None, candidate: str | None, sch
     order = PutFailover(leader, candidate, scheduled, there.revision if there else None)
     present = snapshot.leader.name if snapshot and snapshot.leader else None
     phase = "scheduled" if scheduled else "asked"
-    return _take(v, intent, order, within=SWITCH_WITHIN_S, leader=present, candidate=candidate, phase=phase)
+    return _take(v, intent, order, within=SWITCH_WITHIN_S, leader=present, candidate=candidate, phase=phase, loss=loss)
 
 
 def _delete_switchover(v: View, intent: Intent) -> Admission:
@@ -178,6 +193,8 @@ def _judged(v: View, request: FailoverKey) -> tuple[str, str]:
         why = election.objection(election.contender(reply), v.settings, server.lsn)
         if why is None and reply.name not in streaming and request.leader is not None:
             why = f"{reply.name} does not stream from {v.me.name}"
+        if why is None and request.leader is not None:
+            why = synchrony.unfit(v, reply.name, peers.replies)
         if why is None:
             return "go", f"{reply.name} is {max(0, int(server.lsn) - int(reply.lsn))} bytes behind"
         reasons.append(why)
@@ -393,7 +410,8 @@ def _switch_progress(v: View, one: Pending) -> Reply | None:
     verb = "switched" if one.intent.kind == "switchover" else "failed"
     if leader is not None and leader != one.leader and new is not None and new.role == "primary" and new.running:
         if one.candidate is None or leader == one.candidate:
-            return Reply(one.intent.id, 200, f'Successfully {verb} over to "{leader}"')
+            note = f"; {one.loss}" if one.loss else ""
+            return Reply(one.intent.id, 200, f'Successfully {verb} over to "{leader}"{note}')
         return Reply(one.intent.id, 200, f'{verb.capitalize()} over to "{leader}" instead of "{one.candidate}"')
     request = snapshot.failover
     written = v.now - one.intent.received_at > 1.0

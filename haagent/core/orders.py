@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import election, publish
+from haagent.core import election, publish, synchrony
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -40,7 +40,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.facts import DataKind, FenceFacts, Goal, Pending, View
+from haagent.core.facts import DataKind, FenceFacts, Goal, Pending, Upstream, View
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.terms import Instant, SystemId, later
@@ -272,7 +272,20 @@ def campaign(v: View) -> Orders:
         stood = v.now - v.cluster.heartbeat.seen_at
         why = f"the leader key of {v.leader.name} has not moved for {stood:.1f} s"
         orders += (Depose(v.leader.revision),)
+    if synchrony.forced(v) and (found := synchrony.key(v)) is not None:
+        known = synchrony.electorate(found).members | {found.leader}
+        lost = "" if v.me.name in known else f"; {synchrony.unlisted(v, found, v.me.name)}, {synchrony.lacking(v)}"
+        why += f"; an operator ordered this failover{lost}"
     return Orders((*orders, Campaign()), detail=why)
+
+
+def await_votes(v: View) -> Orders:
+    return Orders((others(v),), detail=synchrony.votes_missing(v) or "")
+
+
+def ask_to_be_let_go(v: View) -> Orders:
+    """Commits wait for this standby: its member key says that it is about to stop."""
+    return Orders((), {"leaving_at": v.now if v.memory.leaving_at is None else v.memory.leaving_at})
 
 
 def depose_own_past(v: View) -> Orders:
@@ -292,7 +305,7 @@ def why_waiting(v: View) -> Orders:
 
 
 def stand_back(v: View) -> Orders:
-    ahead = election.better(c.own_contender(v), v.peers, v.settings, c.optime(v)) if v.peers else None
+    ahead = c.better_peer(v)
     return Orders((), detail=f"{ahead.name} is at {ahead.lsn} on timeline {ahead.timeline}" if ahead else "")
 
 
@@ -314,15 +327,24 @@ def _arm(v: View) -> tuple[Action, ...]:
 
 
 def promote(v: View) -> Orders:
-    term = v.lease.term
-    if term is None:
-        return Orders()
-    return Orders((*_arm(v), Promote(term)), {"promoted_at": v.now, "checkpointed": False, "divergence": None})
+    again = promote_again(v)
+    return replace(again, memory={**again.memory, "checkpointed": False, "divergence": None})
 
 
 def promote_again(v: View) -> Orders:
+    """Promote; in a synchronous mode only after PostgreSQL obeys the names with which it is to begin."""
     term = v.lease.term
-    return Orders(() if term is None else (*_arm(v), Promote(term)), {"promoted_at": v.now})
+    if term is None:
+        return Orders()
+    if not synchrony.begins_safely(v):
+        begin = publish.configured(v, _present_upstream(v), synchrony.first_names(v))
+        detail = f"first synchronous_standby_names become {synchrony.first_names(v)!r}"
+        return Orders((*synchrony.claim(v), *begin), {"promoted_at": None}, detail)
+    return Orders((*_arm(v), *synchrony.claim(v), Promote(term)), {"promoted_at": v.now})
+
+
+def _present_upstream(v: View) -> Upstream | None:
+    return v.postgres.configured.upstream if v.postgres.configured else None
 
 
 def start_primary(v: View) -> Orders:
@@ -331,12 +353,14 @@ def start_primary(v: View) -> Orders:
         return Orders()
     recent = tuple(at for at in v.memory.starts if v.now - at <= c.BREAKER_WINDOW_S)
     changes = {"starts": (*recent, v.now), "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
-    return Orders((*_arm(v), StartPrimary(term, publish.server_config(v, None))), changes)
+    config = publish.server_config(v, None, synchrony.first_names(v))
+    return Orders((*_arm(v), *synchrony.claim(v), StartPrimary(term, config)), changes)
 
 
 def adopt(v: View) -> Orders:
     """A running primary came under this node's lease."""
-    return Orders((*_arm(v), *publish.configured(v, None)), {"told_role": "primary", "divergence": None})
+    names = synchrony.on_file(v)
+    return Orders((*_arm(v), *publish.configured(v, None, names)), {"told_role": "primary", "divergence": None})
 
 
 def begin_to_lead(v: View) -> Orders:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import slots
+from haagent.core import slots, synchrony
 from haagent.core.actions import (
     Action,
     Configure,
@@ -42,6 +42,8 @@ _WIRE_STATE = {
 
 def wire_state(v: View) -> str:
     """The state of this node in the words of the wire format."""
+    if v.memory.leaving_at is not None:
+        return "stopping"
     if v.state is State.DEMOTING and v.memory.goal is Goal.RESTART:
         return "restarting"
     if v.state is State.FENCED and v.memory.goal is Goal.HANDOVER:
@@ -114,8 +116,8 @@ def fenced(v: View, parameters: Mapping[str, str]) -> Mapping[str, str]:
     return {**parameters, "shared_preload_libraries": libraries, "haagent_fence.page": v.fence.page}
 
 
-def server_config(v: View, source: Upstream | None) -> ServerConfig:
-    """What PostgreSQL's configuration files should say now."""
+def server_config(v: View, source: Upstream | None, synchronous: str = "") -> ServerConfig:
+    """What PostgreSQL's configuration files should say now; on a primary also which standbys commits wait for."""
     return ServerConfig(
         upstream=source,
         slot_name=slots.slot_name(v.me.name) if source and v.settings.use_slots and not v.me.tags.nostream else None,
@@ -124,13 +126,13 @@ def server_config(v: View, source: Upstream | None) -> ServerConfig:
         pg_hba=v.settings.pg_hba,
         pg_ident=v.settings.pg_ident,
         recovery=v.settings.recovery,
-        synchronous_standby_names="",
+        synchronous_standby_names=synchronous,
     )
 
 
-def configured(v: View, source: Upstream | None) -> tuple[Action, ...]:
+def configured(v: View, source: Upstream | None, synchronous: str = "") -> tuple[Action, ...]:
     """Reconfigure PostgreSQL when its files say something else."""
-    wanted = server_config(v, source)
+    wanted = server_config(v, source, synchronous)
     return () if v.postgres.configured == wanted else (Configure(wanted),)
 
 
@@ -159,10 +161,11 @@ def member_slots(v: View) -> tuple[Action, ...]:
 def led(v: View) -> tuple[Action, ...]:
     """What a primary keeps up to date: its files, its slots, and the keys of the cluster."""
     snapshot, server, term = v.snapshot, v.postgres.server, v.lease.term
-    orders = configured(v, None)
+    change = synchrony.change(v)
+    orders = configured(v, None, change.names)
     if snapshot is None or server is None or term is None:
         return orders
-    orders += member_slots(v) + _identity(v)
+    orders += change.actions + member_slots(v) + _identity(v)
     known = slots.positions(server, v.me.name)
     member_names = [slots.slot_name(m.name) for m in snapshot.members]
     permanent = slots.permanent(v.settings)
@@ -207,6 +210,9 @@ def clone_source(v: View) -> Upstream | None:
         return None
     willing = [m for m in snapshot.members if m.tags.get("clonefrom") and m.running and m.name != v.me.name]
     leader = snapshot.member(snapshot.leader.name)
+    found = synchrony.key(v)
+    if found is not None and v.me.name in found.standbys:
+        willing = []  # it counts as holding every acknowledged commit: another standby's copy may not
     if willing and leader is not None and leader.running:
         chosen = sorted(willing, key=lambda m: m.name)[0]
         return as_upstream(chosen.name, chosen.conn_url)

@@ -178,6 +178,8 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.lease.term is not None:
         part["term"] = int(view.lease.term)
     part["protection"] = protection(view)
+    if view.postgres.server is not None and view.postgres.server.in_recovery and view.postgres.server.replayed_all:
+        part["replayed_all"] = True
     if leads(view) and view.lease.permit_until is not None and view.lease.permit_until != float("inf"):
         part["permit_s"] = round(view.lease.permit_until - view.now, 1)
     if view.lease.lost is not None:

@@ -95,8 +95,13 @@ def killed_in_vain(v: View) -> bool:
 
 
 def promote_stuck(v: View) -> bool:
+    """PostgreSQL was not told yet, or has not obeyed for a second."""
     at = v.memory.promoted_at
-    return at is None or v.now - at >= 1.0
+    return at is None or v.now - at >= 1.0 or refused("PutSync")(v)
+
+
+def about_to_stop(v: View) -> bool:
+    return (v.stopping and not v.settings.pause) or c.reinit_asked(v) or reason_to_restart(v)
 
 
 def guardless(v: View) -> bool:
@@ -185,6 +190,8 @@ TABLE: tuple[Row, ...] = (
     # --- standby ---
     Row(505, S.STANDBY, (c.stopping, c.paused), S.STANDBY, o.leave_running,
         "the agent was asked to stop"),
+    Row(508, S.STANDBY, (about_to_stop, c.counted_on, c.running), S.STANDBY, o.ask_to_be_let_go,
+        "it is about to stop, and commits wait for it: the leader is asked to do without it", wake_s=0.1),
     Row(510, S.STANDBY, (c.stopping, c.running), S.DEMOTING, stopper(Goal.SHUTDOWN),
         "the agent was asked to stop", wake_s=0.05),
     Row(515, S.STANDBY, (c.down, c.paused), S.FENCED, o.nothing,
@@ -209,6 +216,8 @@ TABLE: tuple[Row, ...] = (
         "the leader key of this node's own past is given up", wake_s=0.0),
     Row(560, S.STANDBY, (c.vacancy, c.eligible, c.answers), S.CANDIDATE, o.ask_peers,
         "the leader key is free: the peers are asked", wake_s=0.0),
+    Row(562, S.STANDBY, (c.vacancy, c.barred, negated(c.standing_back)), S.STANDBY, o.why_waiting,
+        "leaderless: this node may lack acknowledged commits"),
     Row(565, S.STANDBY, (c.vacancy,), S.STANDBY, o.why_waiting,
         "the leader key is free, but this node may not lead", wake_s=0.2),
     Row(570, S.STANDBY, (job_done("compare"), negated(c.verdict_known)), S.STANDBY, o.note_verdict,
@@ -245,6 +254,10 @@ TABLE: tuple[Row, ...] = (
     Row(645, S.CANDIDATE, (c.writable, negated(c.vacancy), negated(c.paused)),
         S.DEMOTING, stopper(Goal.LEASE, "immediate"),
         "a running primary without a lease is stopped: another node leads", hold=False, wake_s=0.05),
+    Row(648, S.CANDIDATE, (c.writable, c.barred, negated(c.paused)), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
+        "a running primary without a lease is stopped: another was primary after it", hold=False, wake_s=0.05),
+    Row(649, S.CANDIDATE, (c.writable, c.barred), S.CANDIDATE, o.why_waiting,
+        "a running primary in a paused cluster may not lead: another was primary after it"),
     Row(650, S.CANDIDATE, (c.down,), S.FENCED, o.nothing,
         "PostgreSQL has ended", wake_s=0.0),
     Row(655, S.CANDIDATE, (c.stopping,), S.STANDBY, o.nothing,
@@ -261,6 +274,8 @@ TABLE: tuple[Row, ...] = (
         "a running primary without a lease is stopped: a peer's history is later", hold=False, wake_s=0.05),
     Row(680, S.CANDIDATE, (c.outranked, negated(c.writable)), S.CANDIDATE, o.stand_back,
         "a peer is better placed: it is given the time to take the key", wake_s=c.STAND_BACK_S),
+    Row(685, S.CANDIDATE, (c.votes_missing,), S.CANDIDATE, o.await_votes,
+        "leaderless: too few nodes show that this one holds every acknowledged commit", wake_s=0.5),
     Row(690, S.CANDIDATE, (refused("Campaign"),), S.STANDBY, o.follow,
         "the campaign was lost", wake_s=0.05),
     Row(699, S.CANDIDATE, (), S.CANDIDATE, o.campaign,

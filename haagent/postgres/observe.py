@@ -20,6 +20,12 @@ SELECT r.recovering,
        (SELECT min_recovery_end_timeline FROM pg_control_recovery()) AS recovery_timeline,
        CASE WHEN NOT r.recovering THEN pg_current_wal_lsn()::text END AS write_lsn,
        CASE WHEN NOT r.recovering THEN pg_walfile_name(pg_current_wal_lsn()) END AS wal_file,
+       CASE WHEN r.recovering THEN EXISTS (
+           SELECT FROM pg_stat_activity a WHERE a.backend_type = 'startup'
+              AND a.wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) END AS replayed_all,
+       CASE WHEN NOT r.recovering AND current_setting('synchronous_standby_names') <> '' THEN EXISTS (
+           SELECT FROM pg_stat_activity a WHERE a.backend_type = 'checkpointer'
+              AND a.wait_event IN ('CheckpointerMain', 'CheckpointWriteDelay')) END AS settled,
        CASE WHEN r.recovering THEN pg_last_wal_receive_lsn()::text END AS received_lsn,
        CASE WHEN r.recovering THEN pg_last_wal_replay_lsn()::text END AS replayed_lsn,
        CASE WHEN r.recovering THEN to_json(pg_last_xact_replay_timestamp()) #>> '{}' END AS replayed_at,
@@ -138,5 +144,7 @@ def server_facts(
         pending_restart=pending,
         archive_recovery=row["recovering"] and row["restores"] and not streaming,
         synchronous_standby_names=row["sync_names"],
+        settled=row["settled"] is not False,
+        replayed_all=bool(row["replayed_all"]),
         fenced=row["fenced"],
     )
