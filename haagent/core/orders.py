@@ -449,6 +449,13 @@ def stop_immediately(v: View) -> Orders:
     return Orders((StopPostgres("immediate"),), {"stop_mode": "immediate"}, _deadline(v))
 
 
+def call_switch_off(v: View) -> Orders:
+    """A standby that does not answer any more can hold up an orderly stop; this node has every commit, and goes on."""
+    why = f"PostgreSQL could not be stopped in good order within {v.settings.ttl:g} s: a standby does not confirm"
+    changes = {"goal": Goal.RESTART, "stop_mode": "immediate", "refusal": why, "switch_started_at": None}
+    return Orders((StopPostgres("immediate"),), changes, why)
+
+
 def kill(v: View) -> Orders:
     return Orders((KillPostgres(),), {"stop_mode": "kill"}, _deadline(v))
 

@@ -82,6 +82,12 @@ def stop_overdue(v: View) -> bool:
     return limit > 0 and asked is not None and v.now - asked >= limit
 
 
+def switch_overdue(v: View) -> bool:
+    """The orderly stop for a change of leader has lasted a whole ttl: nobody may be leaderless for longer."""
+    asked = v.memory.stop_asked_at
+    return v.memory.goal is Goal.SWITCHOVER and asked is not None and v.now - asked >= v.settings.ttl
+
+
 def stop_very_overdue(v: View) -> bool:
     """A minute after it was asked PostgreSQL is still there, although it shuts nothing off that others wait for."""
     asked = v.memory.stop_asked_at
@@ -375,6 +381,8 @@ TABLE: tuple[Row, ...] = (
         "the immediate stop did not end PostgreSQL: every process is killed", wake_s=0.2),
     Row(935, S.DEMOTING, (c.holds_term, c.permit_near_end, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the permit ends soon: PostgreSQL is stopped at once", hold=False, wake_s=0.05),
+    Row(938, S.DEMOTING, (switch_overdue, c.stopping_fast, c.leads, negated(c.stopping)), S.DEMOTING,
+        o.call_switch_off, "the change of leader takes too long: PostgreSQL is to start again here", wake_s=0.05),
     Row(940, S.DEMOTING, (stop_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the orderly stop takes longer than primary_stop_timeout", wake_s=0.05),
     Row(945, S.DEMOTING, (stop_very_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
