@@ -110,7 +110,7 @@ def disarm_before_stop() -> AbstractContextManager[Any]:
 
 @mutant("etcd has answered OK for leases that were gone")
 def keepalive_believed() -> AbstractContextManager[Any]:
-    async def renew(self: EtcdDcs, name: str, term: Term, lease_id: LeaseId, timeout: float) -> Revision:
+    async def renew(self: EtcdDcs, name: str, term: Term, lease_id: LeaseId, timeout: float, *_: Any) -> Revision:
         await self._kv.keepalive(lease_id, timeout)
         return Revision(0)
 
@@ -265,9 +265,9 @@ def member_written_each_tick() -> AbstractContextManager[Any]:
 def lost_lease_renewed_in_vain() -> AbstractContextManager[Any]:
     renew = EtcdDcs.renew
 
-    async def deaf(self: EtcdDcs, name: str, term: Term, lease_id: LeaseId, timeout: float) -> Revision:
+    async def deaf(self: EtcdDcs, name: str, term: Term, lease_id: LeaseId, timeout: float, *rest: Any) -> Revision:
         try:
-            return await renew(self, name, term, lease_id, timeout)
+            return await renew(self, name, term, lease_id, timeout, *rest)
         except PortError:
             return Revision(0)
 

@@ -1,0 +1,1 @@
+"""Directed scenarios: one fault of the field each, in a small fixed vocabulary, over production agents."""
