@@ -199,6 +199,10 @@ class Postgres(Protocol):
         """Call ``wake`` at once whenever the postmaster ends (pidfd)."""
         ...
 
+    def on_sender_end(self, wake: Callable[[str], None]) -> None:
+        """Call ``wake`` at once whenever a walsender ends that commits wait for."""
+        ...
+
     async def configure(self, config: ServerConfig) -> None:
         """Write the configuration files if they differ, and reload a running server."""
         ...

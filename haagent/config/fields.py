@@ -269,7 +269,6 @@ class Dynamic:
         default=_USUAL.maximum_lag_on_syncnode,
         unit="bytes",
         where=DYNAMIC,
-        effective=False,
     )
     primary_race_backoff: float = seconds(
         "Standbys wait so long before an election while WAL still arrives.",
@@ -310,13 +309,11 @@ class Dynamic:
         default=_USUAL.synchronous_mode,
         choices=("off", "on", "quorum"),
         where=DYNAMIC,
-        effective=False,
     )
     synchronous_mode_strict: bool = flag(
         "Without a synchronous standby commits wait.",
         default=_USUAL.synchronous_mode_strict,
         where=DYNAMIC,
-        effective=False,
     )
     synchronous_node_count: int = setting(
         v.INT,
@@ -324,7 +321,6 @@ class Dynamic:
         default=_USUAL.synchronous_node_count,
         least=1,
         where=DYNAMIC,
-        effective=False,
     )
     failsafe_mode: bool = flag(
         "A primary without etcd goes on while all members consent.",

@@ -22,6 +22,7 @@ from haagent.postgres.files import read_marker
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.probe import Probe
 from haagent.postgres.programs import run_hook
+from haagent.postgres.senders import SenderWatches
 from haagent.postgres.settings import PostgresSettings
 from haagent.postgres.sql import Address, Client, Connection, connect, conninfo_of, told
 from haagent.postgres.wal import newest_history
@@ -48,6 +49,7 @@ class PostgresAdapter:
         self.settings = settings
         self._kill_tree = kill_tree
         self._postmaster = Postmaster()
+        self._senders = SenderWatches()
         self._client = Client()
         self._probe = Probe(settings, self._postmaster, self._client, now)
         self._configured: ServerConfig | None = None
@@ -56,10 +58,15 @@ class PostgresAdapter:
     # --- observe
 
     async def probe(self, timeout: float) -> PostgresFacts:
-        return await self._probe.probe(self.settings, self._configured, timeout, at_work=self._at_work)
+        facts = await self._probe.probe(self.settings, self._configured, timeout, at_work=self._at_work)
+        self._senders.see(facts.server.senders if facts.server and not facts.server.in_recovery else ())
+        return facts
 
     def on_end(self, wake: Callable[[str], None]) -> None:
         self._postmaster.on_end(wake)
+
+    def on_sender_end(self, wake: Callable[[str], None]) -> None:
+        self._senders.on_end(wake)
 
     async def history(self) -> Sequence[HistoryLine]:
         try:
@@ -70,6 +77,7 @@ class PostgresAdapter:
     # --- rule
 
     async def configure(self, config: ServerConfig) -> None:
+        self._configured = None  # until it is written: half of it may already be there
         changed = await on_disk(lambda: server.write_files(self.settings, config))
         self._configured = config
         if changed and self._postmaster.process is not None:
@@ -146,6 +154,7 @@ class PostgresAdapter:
     async def close(self) -> None:
         """Give up the connection and the watch; PostgreSQL runs on."""
         await self._client.close()
+        self._senders.close()
         self._postmaster.close()
 
     # --- helpers

@@ -52,6 +52,14 @@ def writable(at: float, node: str, promotion: int, timeline: int = 1, holds: Seq
     return Writable(at, node, timeline, Lsn(0), promotion, True, set(holds).__contains__)
 
 
+def sync_key(leader: str) -> KeyWritten:
+    return KeyWritten(0, "etcd", "sync", leader, f'{{"leader":"{leader}","quorum":0,"sync_standby":null}}')
+
+
+def forced(candidate: str) -> KeyWritten:
+    return KeyWritten(0, "etcd", "failover", "b", f'{{"member":"{candidate}"}}')
+
+
 def key(at: float, name: str | None, cause: str, term: int = 5, ttl: float = 10) -> LeaderKeyChanged:
     return LeaderKeyChanged(at, "etcd", name, term, 9, cause, ttl)
 
@@ -97,8 +105,14 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     ),
     (
         SynchronousCommitsLast(),
-        [acked(1, "a", 1, 1, sync=True), acked(2, "a", 1, 2), writable(3, "b", 2, 2, [1])],
-        [writable(4, "c", 3, 3, [2])],
+        [acked(0, "a", 1, 8), sync_key("a"), acked(1, "a", 1, 1), writable(3, "b", 2, 2, [1])],
+        [writable(4, "c", 3, 3, [8])],
+        "c leads without 1",
+    ),
+    (
+        SynchronousCommitsLast(),
+        [sync_key("a"), acked(1, "a", 1, 1), forced("c"), writable(4, "c", 3, 3, [8]), sync_key("b"), acked(6, "b", 4)],
+        [writable(7, "c", 5, 5, [8])],
         "c leads without 1",
     ),
     (Liveness(5), [HALF, Note(1, "run", HEALED), WHOLE], [], ""),

@@ -188,6 +188,7 @@ def test_a_commit_waits_for_its_synchronous_standby() -> None:
     async def script(s: Stage) -> None:
         await s.begin("b", "c")
         await s.pg["a"].configure(ServerConfig(synchronous_standby_names='"b"'))
+        await asyncio.sleep(0.2)
         assert await s.write("a")
         s.world.network.cut("a", "b")
         commit = asyncio.create_task(s.write("a", 2))

@@ -1,9 +1,15 @@
-"""A commit acknowledged with its synchronous standbys' word is in the history of every later primary."""
+"""In a synchronous mode an acknowledged commit is in the history of every later primary, unless an operator forced one.
+
+That holds for all commits acknowledged while the ``sync`` key names the node that acknowledged them, whether standbys
+were waited for or not: with none to wait for, nobody else may be elected.
+"""
 
 from __future__ import annotations
 
+import json
+
 from tests.sim.checkers.base import Checker
-from tests.sim.world.events import Acked, Event, Writable
+from tests.sim.world.events import Acked, Event, KeyWritten, Writable
 
 
 class SynchronousCommitsLast(Checker):
@@ -11,12 +17,30 @@ class SynchronousCommitsLast(Checker):
 
     def __init__(self) -> None:
         self._acked: dict[int, int] = {}
+        self._leader: str | None = None
+        self._forced: set[str] = set()
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, Acked) and event.sync:
+        if isinstance(event, KeyWritten) and event.key == "sync":
+            self._leader = None if event.value == "(deleted)" else json.loads(event.value)["leader"]
+        elif isinstance(event, KeyWritten) and event.key == "failover" and event.value != "(deleted)":
+            wish = json.loads(event.value)
+            if wish.get("member") and not wish.get("leader"):
+                self._forced.add(wish["member"])
+        elif isinstance(event, Acked) and event.where == self._leader:
             self._acked[event.uid] = event.commit
-        if isinstance(event, Writable) and event.promoted:
-            lost = [commit for uid, commit in self._acked.items() if not event.holds(uid)]
-            if lost:
-                return f"{event.where} leads without {len(lost)} acknowledged synchronous commits: {lost[:5]}"
+        elif isinstance(event, Writable) and event.promoted:
+            return self._judge(event)
+        return None
+
+    def _judge(self, event: Writable) -> str | None:
+        lost = {uid: commit for uid, commit in self._acked.items() if not event.holds(uid)}
+        if event.where in self._forced:
+            self._forced.discard(event.where)
+            for uid in lost:
+                del self._acked[uid]
+            return None
+        if lost:
+            commits = sorted(lost.values())
+            return f"{event.where} leads without {len(lost)} acknowledged synchronous commits: {commits[:5]}"
         return None

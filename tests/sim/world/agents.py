@@ -38,6 +38,8 @@ def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
         maximum_lag_on_failover=knobs.maximum_lag_on_failover,
         primary_start_timeout=knobs.primary_start_timeout,
         synchronous_mode=knobs.synchronous_mode,
+        synchronous_mode_strict=knobs.synchronous_mode_strict,
+        synchronous_node_count=knobs.synchronous_node_count,
         use_pg_rewind=knobs.use_pg_rewind,
         remove_data_directory_on_rewind_failure=True,
         remove_data_directory_on_diverged_timelines=True,

@@ -59,6 +59,7 @@ class Host:
         self.page_until: Instant | None = None
         """The end of the permit as the commit fence reads it."""
         self.on_server_end: Callable[[str], None] | None = None
+        self.on_sender_end: Callable[[str], None] | None = None
         self._pids = 1000
 
     # --- PostgreSQL ---
@@ -78,6 +79,11 @@ class Host:
             self.server = None
             if self.on_server_end is not None:
                 self.on_server_end("the postmaster ended")
+
+    def sender_ended(self, name: str) -> None:
+        """A walsender for which commits may wait is gone."""
+        if self.on_sender_end is not None:
+            self.on_sender_end(f"the walsender of {name} ended")
 
     def move_data_aside(self, why: str) -> None:
         self.log_data_gone(f"moved aside: {why}")
@@ -156,7 +162,7 @@ class Host:
         process.kill()
         if self.agent_process is process:
             self.agent = None
-            self.on_server_end = None
+            self.on_server_end = self.on_sender_end = None
 
     def kill_agent(self, restart_after: float | None) -> None:
         """SIGKILL; systemd starts it again after so many seconds, if at all."""

@@ -20,6 +20,8 @@ class Knobs:
     retry_timeout: float = 3.0
     fence: bool = False
     synchronous_mode: str = "off"
+    synchronous_mode_strict: bool = False
+    synchronous_node_count: int = 1
     use_pg_rewind: bool = True
     maximum_lag_on_failover: int = 1048576
     primary_start_timeout: float = 300.0
@@ -37,6 +39,7 @@ class Knobs:
 def draw(seed: int) -> Knobs:
     """The knobs of a seed; clocks drift at most by what ``core/lease.py`` promises to bear."""
     rng = random.Random(f"{seed}/knobs")
+    sync = random.Random(f"{seed}/sync")
     names = ("a", "b", "c", "d", "e")[: rng.choices((2, 3, 5), (1, 7, 2))[0]]
     ttl, loop_wait, retry_timeout = _timing(rng)
     half = DRIFT / 2
@@ -47,6 +50,9 @@ def draw(seed: int) -> Knobs:
         ttl=ttl,
         loop_wait=loop_wait,
         retry_timeout=retry_timeout,
+        synchronous_mode=sync.choices(("off", "on", "quorum"), (4, 3, 3))[0],
+        synchronous_mode_strict=sync.random() < 0.3,
+        synchronous_node_count=sync.choice((1, 1, 2)),
         use_pg_rewind=rng.random() < 0.7,
         restart_after=rng.choice((0.2, 1.0, 5.0)),
         rates=tuple(1 + d for d in drift),

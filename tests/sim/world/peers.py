@@ -32,6 +32,7 @@ def reply_of(view: View) -> PeerReply:
         lsn=server.lsn,
         replayed_lsn=server.replayed_lsn or Lsn(0),
         tags=view.me.tags,
+        complete=not server.in_recovery or server.received_lsn is not None or server.replayed_all,
     )
 
 

@@ -113,7 +113,7 @@ class SimPostgres:
             replayed_lsn=server.replayed if recovery else None,
             receiver=self._receiver(server),
             senders=self._senders(server),
-            synchronous_standby_names=(data.configured.synchronous_standby_names or "") if data.configured else "",
+            synchronous_standby_names=server.names,
         )
 
     def _receiver(self, server: Server) -> Receiver | None:
@@ -148,6 +148,15 @@ class SimPostgres:
 
         self.host.on_server_end = tell
 
+    def on_sender_end(self, wake: Callable[[str], None]) -> None:
+        agent = self.agent
+
+        def tell(reason: str) -> None:
+            if agent.alive:
+                agent.soon(wake, reason)
+
+        self.host.on_sender_end = tell
+
     # --- moving ---
 
     def _running(self) -> Server:
@@ -160,12 +169,11 @@ class SimPostgres:
         self.host.data.configured = config
         server = self.host.server
         if server is not None:
-            server.process.soon(server.kick)
-            server.process.soon(server.recheck_waiting)
+            server.process.soon(server.reload)
 
     async def reload(self) -> None:
         server = self._running()
-        server.process.soon(server.kick)
+        server.process.soon(server.reload)
 
     async def start(self, config: ServerConfig, *, primary: bool) -> None:
         await asyncio.sleep(LOOK_S)

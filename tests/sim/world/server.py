@@ -103,8 +103,11 @@ class Server:
         self.receiver: Stream | None = None
         self.waiting: list[Waiting] = []
         self.ended = False
+        self.names = self._configured_names()
+        """synchronous_standby_names in force."""
         self._wake = asyncio.Event()
         self.random = random.Random(f"{world.seed}/{host.name}/{pid}")
+        self.reload_random = random.Random(f"{world.seed}/{host.name}/{pid}/reload")
         self.process.spawn(self._start(), "startup")
 
     # --- life ---
@@ -189,6 +192,8 @@ class Server:
         if stream in self.streams:
             self.streams.remove(stream)
             if not self.ended:
+                if self.sync_wanted() is not None and self.host.on_sender_end is not None:
+                    self.host.on_sender_end(f"the walsender of {stream.name} ended")
                 self.process.soon(self.recheck_waiting)
 
     def _hang_up(self, stream: Stream) -> None:
@@ -264,11 +269,23 @@ class Server:
         self.world.acked(self, number, record, sync=sync)
         return sync
 
+    def _configured_names(self) -> str:
+        config = self.data.configured
+        return "" if config is None else (config.synchronous_standby_names or "")
+
+    def reload(self) -> None:
+        """SIGHUP: what the files say is in force before long."""
+        self.kick()
+        if self._configured_names() != self.names:
+            self.process.after(self.reload_random.uniform(0, 0.1), self._obey)
+
+    def _obey(self) -> None:
+        self.names = self._configured_names()
+        self.recheck_waiting()
+
     def sync_wanted(self) -> tuple[bool, int, tuple[str, ...]] | None:
         """What synchronous_standby_names asks for; None when nothing."""
-        config = self.data.configured
-        names = "" if config is None else (config.synchronous_standby_names or "")
-        wanted = parse_sync(names)
+        wanted = parse_sync(self.names)
         return wanted if wanted[2] else None
 
     def confirmed(self, lsn: Lsn) -> bool:

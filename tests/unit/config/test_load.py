@@ -354,7 +354,6 @@ def test_settings_as_they_stand_in_the_field(tmp_path: Path) -> None:
         tags: {failover_priority: 1, sync_priority: 1, nostream: false, datacenter: a}
         """,
     )
-    assert [w.partition("dcs.")[2] for w in config.warnings] == ["synchronous_mode: accepted, has no effect yet"]
     assert (config.prefix, config.name) == ("/db/pg/", "01")
     assert config.etcd3.password == Secret("1234")
     found = config.settings(None)[0]

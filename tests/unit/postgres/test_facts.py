@@ -102,6 +102,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "started_at": "2026-11-21T12:00:00+00:00",
         "loaded_at": None,
         "sync_names": "",
+        "settled": None,
+        "replayed_all": False,
         "restores": True,
         "fenced": True,
         "checkpoint_timeline": 3,
