@@ -43,6 +43,7 @@ from haagent.core.actions import (
 from haagent.core.facts import DataKind, FenceFacts, Goal, Pending, Upstream, View
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
+from haagent.core.states import State
 from haagent.core.terms import Instant, SystemId, later
 
 RETRY_FIRST_S = 1.0
@@ -189,7 +190,8 @@ def start_failed(v: View) -> Orders:
 
 def settle(v: View) -> Orders:
     """PostgreSQL answers as a standby: failures are forgotten."""
-    callback = _role_callback(v, "replica")
+    adopted = v.state is State.FENCED and not v.memory.told_role
+    callback = () if adopted else _role_callback(v, "replica")
     changes = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "told_role": "replica", "prepared": False}
     return Orders((*callback, *publish.followed(v)), changes)
 
@@ -250,7 +252,8 @@ def say_trouble(v: View) -> Orders:
 
 
 def reinit_aside(v: View) -> Orders:
-    return Orders((MoveAside("reinitialize"),), _taken_up(v, "reinitialize") | {"goal": Goal.NONE, "divergence": None})
+    forgotten = {"goal": Goal.NONE, "divergence": None, "told_role": ""}
+    return Orders((MoveAside("reinitialize"),), _taken_up(v, "reinitialize") | forgotten)
 
 
 # --- the leader key ---

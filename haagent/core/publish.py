@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from haagent.core import slots, synchrony
 from haagent.core.actions import (
     Action,
+    Callback,
     Configure,
     FinishInitialize,
     PublishHistory,
@@ -132,8 +133,17 @@ def server_config(v: View, source: Upstream | None, synchronous: str = "") -> Se
 
 def configured(v: View, source: Upstream | None, synchronous: str = "") -> tuple[Action, ...]:
     """Reconfigure PostgreSQL when its files say something else."""
-    wanted = server_config(v, source, synchronous)
-    return () if v.postgres.configured == wanted else (Configure(wanted),)
+    wanted, present = server_config(v, source, synchronous), v.postgres.configured
+    if present == wanted:
+        return ()
+    if present is None or _as_configured(present) == _as_configured(wanted):
+        return (Configure(wanted),)
+    return (Configure(wanted), Callback("on_reload", "primary" if v.postgres.writable else "replica"))
+
+
+def _as_configured(config: ServerConfig) -> tuple[object, ...]:
+    """What operators say of PostgreSQL, without what changes with the cluster's roles."""
+    return (dict(config.parameters), config.pg_hba, config.pg_ident, dict(config.recovery))
 
 
 def followed(v: View) -> tuple[Action, ...]:
