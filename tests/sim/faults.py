@@ -263,6 +263,9 @@ KINDS: dict[str, Kind] = {
 COMPOUND = 0.3
 """The part of deeds that come within a ttl of the one before, on the same node."""
 
+AROUND_TTL = 0.25
+"""The part of lasting deeds that end about when leases and permits do."""
+
 
 def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
     """The deeds of a seed in ``[begins, begins + length)``; long quiet stretches and storms alike."""
@@ -292,6 +295,8 @@ def _aimed(rng: random.Random, name: str, at: float, knobs: Knobs) -> Deed:
     kind = KINDS[name]
     least, most = kind.seconds
     seconds = 0.0 if most == 0 else least * (most / least) ** rng.random()
+    if most > 0 and rng.random() < AROUND_TTL:
+        seconds = knobs.ttl * rng.uniform(0.8, 1.3)
     strength = rng.random()
     if kind.aim == "etcd":
         return Deed(at, name, "etcd", seconds, "", strength)
