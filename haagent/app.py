@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from haagent import __version__
+from haagent.agent import journal
 from haagent.agent.loop import Agent
 from haagent.agent.perform import Ports
 from haagent.config.load import Config, load
@@ -31,6 +33,7 @@ from haagent.guard import tree
 from haagent.guard.client import GuardClient
 from haagent.guard.fence import CommitFence
 from haagent.host.clock import BoottimeClock
+from haagent.host.journal import FileJournal
 from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
 from haagent.ports import PortError
@@ -45,6 +48,8 @@ log = logging.getLogger("haagent")
 
 KILL_GRACE_S = 0.05
 """Between SIGQUIT, which lets backends tell their clients, and SIGKILL."""
+JOURNAL_TIMEOUT_S = 1.0
+"""How long an agent that ends waits for the disk to take its last decisions."""
 STALL_S = 1.0
 """A tick that comes this much later than it was due is counted as a stall."""
 DYNAMIC_COPY = "patroni.dynamic.json"
@@ -66,6 +71,9 @@ class Service:
         self._due_at = Instant(float("inf"))
         here = state_dir(config)
         here.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._run_id = secrets.token_hex(4)
+        self._written = FileJournal(here)
+        self._journal = journal.Journal(self._written, self._run_id, self._clock.now)
         data_dir = Path(config.postgresql.data_dir)
         self._guard = GuardClient(data_dir, here, KILL_TIME_S, self._clock)
         self._postgres = PostgresAdapter(postgres_settings(config), self._kill_tree, self._clock.now)
@@ -82,10 +90,16 @@ class Service:
             validate=self._validate,
             reload=self.reload,
             noted=self._note,
+            done=self._journal.done,
         )
         self._guard.on_change(self._agent.wake)
         self._rest = RestServer(
-            rest_settings(config), self._agent.current, self._agent.submit, lambda: self._ticked_at, self._counters
+            rest_settings(config),
+            self._agent.current,
+            self._agent.submit,
+            lambda: self._ticked_at,
+            self._counters,
+            self._written.recent,
         )
 
     async def run(self) -> int:
@@ -97,6 +111,8 @@ class Service:
         if await self._name_is_taken():
             return 1
         await self._rest.start()
+        self._written.start()
+        self._written.add(journal.began(self._config.me(), self._run_id, self._clock.wall(), self._clock.now()))
         try:
             code = await self._agent.run()
             if code == 0:
@@ -107,6 +123,7 @@ class Service:
             await self._rest.stop()
             await self._peers.close()
             await self._dcs.close()
+            await asyncio.to_thread(self._written.close, JOURNAL_TIMEOUT_S)
         return code
 
     async def _name_is_taken(self) -> bool:
@@ -194,6 +211,7 @@ class Service:
 
     def _note(self, view: View, plan: Plan) -> None:
         self._ticks += 1
+        self._journal.noted(view, plan)
         if view.guard.fired is not None and view.guard.fired != self._last_fence:
             self._fences += 1
         self._last_fence = view.guard.fired
@@ -227,6 +245,7 @@ class Service:
             renewals=renewals,
             renewals_failed=failed,
             fences=self._fences,
+            journal_lost=self._written.lost,
         )
 
 

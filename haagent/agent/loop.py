@@ -66,8 +66,9 @@ class Agent:
         validate: Callable[[Document], object] | None = None,
         reload: Callable[[], None] | None = None,
         noted: Callable[[View, Plan], None] | None = None,
+        done: Callable[[View, Plan, tuple[Outcome, ...]], None] | None = None,
     ) -> None:
-        self.me, self._ports, self._read_settings, self._noted = me, ports, settings, noted
+        self.me, self._ports, self._read_settings, self._noted, self._done = me, ports, settings, noted, done
         self._woken = asyncio.Event()
         self._intents: list[Intent] = []
         self._answers: dict[int, asyncio.Future[Answer]] = {}
@@ -183,6 +184,8 @@ class Agent:
             self._noted(view, plan)
         self._performer.settings, self._performer.snapshot = view.settings, view.snapshot
         self._outcomes = await self._performer.perform(plan.actions)
+        if self._done is not None:
+            self._done(view, plan, self._outcomes)
         if any(outcome.action in DCS_WRITERS for outcome in self._outcomes):
             self._observer.mark_stale()
         return plan.wake_in

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from haagent.core import publish
+from haagent.core.advice import advice, not_eligible
 from haagent.core.conditions import leads
 from haagent.core.facts import Member, ServerFacts, Snapshot, View
 from haagent.core.states import State
@@ -187,6 +188,10 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.postgres.unreachable_since is not None:
         part["unreachable_s"] = round(view.now - view.postgres.unreachable_since, 1)
         part["unreachable_why"] = view.postgres.unreachable_why
+    objection = not_eligible(view)
+    if objection is not None:
+        part["not_eligible"] = objection
+    part["advice"] = advice(view)
     if view.job is not None and not view.job.done:
         part["job"] = _job(view)
     return part

@@ -36,6 +36,9 @@ TEXT_TYPE = "text/plain; charset=utf-8"
 STATUS_KEPT_S = 0.1
 """How long the status JSON serves several requests; the HTTP code is computed for each."""
 
+DECISIONS, DECISIONS_MOST = 100, 1000
+"""How many records of the journal are given if nothing is said, and at most."""
+
 NOTE_EVERY_S = 1.0
 """How often at most a refused request is logged."""
 
@@ -58,11 +61,13 @@ class Handler:
         submit: Submit,
         ticked_at: Callable[[], Instant],
         counters: Callable[[], metrics.Counters] | None = None,
+        journal: Callable[[int], bytes] | None = None,
     ) -> None:
         self._current = current
         self._submit = submit
         self._ticked_at = ticked_at
         self._metrics = metrics.Metrics(current, counters)
+        self._journal = journal
         self._status_of: tuple[object, ...] = ()
         self._status_body = b""
         self._noted_at, self._unnoted = float("-inf"), 0
@@ -104,7 +109,7 @@ class Handler:
         if route.kind is Kind.CHECK:
             return self._check(route, query)
         if route.kind is Kind.DOCUMENT:
-            return self._document(route)
+            return self._document(route, query)
         return await self._request(route, request)
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -126,7 +131,7 @@ class Handler:
             self._status_of = key
         return self._status_body
 
-    def _document(self, route: Route) -> Reply:
+    def _document(self, route: Route, query: answers.Query) -> Reply:
         match route.handler:
             case "status":
                 return 200, self._status(self._current()), JSON_TYPE, _NONE
@@ -136,8 +141,18 @@ class Handler:
                 return 200 if alive else 503, self._status(view), JSON_TYPE, _NONE
             case "metrics":
                 return 200, self._metrics.render(), metrics.CONTENT_TYPE, _NONE
+            case "journal":
+                return self._decisions(query)
             case name:
                 return _render(answers.DOCUMENTS[name](self._current()))
+
+    def _decisions(self, query: answers.Query) -> Reply:
+        if self._journal is None:
+            return _text(404, "this agent keeps no journal")
+        text = query.get("limit", str(DECISIONS))
+        if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= DECISIONS_MOST):
+            return _text(400, f"limit={text[:40]!r} is no number from 1 to {DECISIONS_MOST}")
+        return 200, self._journal(int(text)), JSON_TYPE, _NONE
 
     # --- requests of operators -----------------------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ class Counters:
     renewals_failed: int = 0
     fences: int = 0
     """How often the guard had to kill PostgreSQL."""
+    journal_lost: int = 0
+    """Decisions that never reached the journal on disk."""
 
 
 class Metrics:
@@ -191,3 +193,4 @@ def _counted(counters: Counters, labels: tuple[str, str]) -> Iterator[Metric]:
     yield _counter("haagent_renewals", "Proven renewals of the leader key", labels, counters.renewals)
     yield _counter("haagent_renewals_failed", "Renewals without proof", labels, counters.renewals_failed)
     yield _counter("haagent_fences", "Times the guard killed PostgreSQL", labels, counters.fences)
+    yield _counter("haagent_journal_lost", "Decisions not written to disk", labels, counters.journal_lost)

@@ -15,7 +15,13 @@ _TEXT = {"type": "string"}
 _NUMBER = {"type": "integer"}
 _JSON = "application/json"
 _TEXTS = "text/plain"
-_DOCUMENT_TYPES = {"history": "array", "config": "object", "cluster": "object", "failsafe": "object"}
+_DOCUMENT_TYPES = {
+    "history": "array",
+    "config": "object",
+    "cluster": "object",
+    "failsafe": "object",
+    "journal": "array",
+}
 _UNSAFE_JSON = frozenset({"patch_config", "put_config"})
 
 
@@ -46,7 +52,7 @@ def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
     alias = "" if path == route.paths[0] else f" (the same as {route.paths[0]})"
     operation: dict[str, Any] = {
         "summary": route.summary + alias,
-        "operationId": f"{method.lower()}_{path.strip('/') or 'root'}",
+        "operationId": f"{method.lower()}_{path.strip('/').replace('/', '_') or 'root'}",
         "tags": [route.kind.value],
         "responses": {str(code): _reply(route, method, code, text) for code, text in route.replies.items()},
     }
@@ -122,7 +128,7 @@ def _status_schema() -> dict[str, Any]:
         "scheduled_restart": {"type": "object"},
         "tags": {"type": "object"},
         "patroni": {"type": "object", "description": "version, scope, name"},
-        "haagent": {"type": "object", "description": "state, row, why, since_s, permit_s, term, guard, job"},
+        "haagent": {"type": "object", "description": "state, row, why, not_eligible, advice, …"},
     }
     for flag in (*flags, "sync_standby", "quorum_standby"):
         properties[flag] = {"type": "boolean", "description": "absent when it is not so"}

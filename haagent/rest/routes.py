@@ -75,6 +75,7 @@ _LAG = Parameter("lag", "how many bytes of WAL a standby may be behind the leade
 _STATE = Parameter("replication_state", "the replication state that a standby must have", "streaming")
 _TAG = Parameter("tag_", "tag_x=value: a tag x that this node must have, with that value", "tag_zone=a", pattern=True)
 _MODE = Parameter("mode", "apply: WAL counts when replayed; write: when received", "apply")
+_LIMIT = Parameter("limit", "how many records at most, 100 by default and 1000 at most", "20")
 _READS = (_LAG, _STATE, _TAG)
 
 
@@ -118,6 +119,15 @@ _DOCUMENTS = (
     _document("cluster", "/cluster", "All members and their lag", {200: "the cluster", 503: "etcd never answered"}),
     _document("history", "/history", "All promotions", {200: "one line a promotion, oldest first"}),
     _document("config", "/config", "The dynamic configuration", {200: "as stored", 502: "there is none"}),
+    Route(
+        "GET",
+        ("/haagent/journal",),
+        Kind.DOCUMENT,
+        "journal",
+        "What this node decided last, with reasons and outcomes (haagent's own)",
+        {200: "one record a decision, oldest first", 400: "limit is no number from 1 to 1000", 404: "none is kept"},
+        (_LIMIT,),
+    ),
     _document("failsafe", "/failsafe", "The members of failsafe mode", {200: "name: api_url", 502: "it is off"}),
 )
 

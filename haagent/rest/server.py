@@ -50,9 +50,11 @@ class RestServer:
         submit: Submit,
         ticked_at: Callable[[], Instant],
         counters: Callable[[], Counters] | None = None,
+        journal: Callable[[int], bytes] | None = None,
     ) -> None:
+        """``journal`` gives the last so many decisions as a JSON array."""
         self._settings = settings
-        self._handler = Handler(settings, current, submit, ticked_at, counters)
+        self._handler = Handler(settings, current, submit, ticked_at, counters, journal)
         self._server: web.Server | None = None
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []

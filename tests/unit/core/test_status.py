@@ -169,6 +169,7 @@ def test_haagents_own_part_tells_state_row_reason_and_permit() -> None:
         "protection": ["guard"],
         "term": 100,
         "permit_s": 8.0,
+        "advice": "haagent-ctl switchover demo --leader a, to have another node lead",
     }
 
 

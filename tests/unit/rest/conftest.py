@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,7 +42,12 @@ class Node:
 
     async def start(self) -> None:
         self.server = RestServer(
-            self.settings, lambda: self.view, self.submit, lambda: self.ticked_at, lambda: self.counters
+            self.settings,
+            lambda: self.view,
+            self.submit,
+            lambda: self.ticked_at,
+            lambda: self.counters,
+            lambda limit: json.dumps([{"asked for": limit}]).encode(),
         )
         await self.server.start()
 

@@ -480,3 +480,21 @@ async def test_connections_beyond_the_limit_are_closed_and_others_go_on(serve: S
     assert (await asyncio.wait_for(held[0][0].readline(), 5)).startswith(b"HTTP/1.1 200")
     for _, one in (*held, (reader, writer)):
         one.close()
+
+
+# --- the journal ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_journal_gives_the_last_decisions_without_credentials(serve: Serve) -> None:
+    node = await serve(Node(settings=listening(username="admin", password="secret")))
+    status, text, headers = await ask(node, "GET", "/haagent/journal?limit=2")
+    assert (status, json.loads(text)) == (200, [{"asked for": 2}])
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads((await ask(node, "GET", "/haagent/journal"))[1]) == [{"asked for": 100}]
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "", "1e3", "٣", "99999999999999999999"])
+async def test_a_limit_that_is_no_number_is_refused(serve: Serve, limit: str) -> None:
+    status, text, _ = await ask(await serve(Node()), "GET", f"/haagent/journal?limit={limit}")
+    assert status == 400
+    assert "is no number from 1 to 1000" in text
