@@ -173,6 +173,11 @@ class Keeper:
 
     # --- on the loop's order ---
 
+    def doubt(self) -> None:
+        """etcd said that the lease is dead: ask it now, not when the next renewal is due."""
+        self._next_at = self._clock.now()
+        self._poked.set()
+
     def open_end(self, paused: bool) -> None:
         """Pause begins or ends: the permit then has no end, or the one that was last proven."""
         if paused != self._open_ended:

@@ -216,7 +216,11 @@ class Performer:
         lease = self.hands.keeper.facts().lease_id
         if lease is None:
             raise Refused("this node has no lease at the moment")
-        await self.ports.dcs.put_member(action.member, lease, self.timeout)
+        try:
+            await self.ports.dcs.put_member(action.member, lease, self.timeout)
+        except Refused:
+            self.hands.keeper.doubt()
+            raise
         return lease
 
     async def publish_status(self, action: a.PublishStatus) -> None:

@@ -97,6 +97,15 @@ def deposed(v: View) -> bool:
     return v.lease.term is not None and v.snapshot is not None and not led_by_me(v)
 
 
+def robbed(v: View) -> bool:
+    """The leader key has vanished although this node's permit runs: by other hands, or etcd revoked a living lease.
+
+    Nobody else takes a key that was not released before this permit has ended.
+    """
+    in_time = v.lease.demote_at is not None and v.now < v.lease.demote_at
+    return v.lease.term is not None and leaderless(v) and in_time
+
+
 def stood_still(v: View) -> bool:
     """The leader key's heartbeat has not moved for the ttl that etcd granted, on this node's own clock."""
     beat = v.cluster.heartbeat

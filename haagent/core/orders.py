@@ -391,6 +391,10 @@ def lead(v: View) -> Orders:
     return Orders(orders, changes)
 
 
+def reclaim(v: View) -> Orders:
+    return Orders((Campaign(),), detail=v.lease.lost or "")
+
+
 def rearm(v: View) -> Orders:
     return Orders((*_arm(v), *publish.led(v)))
 

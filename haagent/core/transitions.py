@@ -322,6 +322,8 @@ TABLE: tuple[Row, ...] = (
         "the lease was lost, and PostgreSQL is down", hold=False, wake_s=0.0),
     Row(813, S.PRIMARY, (c.paused, c.lease_lost, c.leaderless), S.CANDIDATE, o.nothing,
         "the lease was lost in a paused cluster: the key is asked for again", wake_s=0.0),
+    Row(814, S.PRIMARY, (c.robbed, negated(c.stopping), c.answers, c.writable), S.PRIMARY, o.reclaim,
+        "the leader key has vanished while this node's permit runs: it is asked for again", wake_s=0.0),
     Row(815, S.PRIMARY, (c.lease_lost,), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
         "the lease was lost", hold=False, wake_s=0.02),
     Row(820, S.PRIMARY, (c.demote_due,), S.DEMOTING, stopper(Goal.LEASE),

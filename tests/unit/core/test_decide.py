@@ -242,6 +242,19 @@ def test_a_lost_lease_stops_postgres_at_once() -> None:
     assert plan.hold_until == NOW
 
 
+def test_a_key_that_vanished_while_the_permit_runs_is_asked_for_again() -> None:
+    """Fault 43: the running primary puts itself back; a key that another node holds ends its leadership at once."""
+    robbed = replace(a_lease(), lost="the key is gone")
+    view = a_view(postgres=a_primary(), lease=robbed, guard=a_guard(), cluster=a_cluster(a_member("c"), leader=None))
+    view = replace(view, memory=a_memory(State.PRIMARY))
+    assert decide(view).row == 814
+    assert Campaign() in decide(view).actions
+    taken = replace(view, cluster=a_cluster(a_member("c"), leader="c"))
+    assert decide(taken).actions[0] == StopPostgres("immediate")
+    late = replace(view, lease=replace(a_lease(permit_s=1.0), lost="the key is gone", demote_at=NOW))
+    assert decide(late).actions[0] == StopPostgres("immediate")
+
+
 def test_the_best_standby_campaigns_for_a_free_key() -> None:
     poll = PeerPoll(NOW, (PeerReply("c", reached=True, running=True, timeline=Timeline(1), lsn=LSN),))
     view = replace(
