@@ -236,9 +236,8 @@ async def test_postgres_outlives_its_agent(home: Path) -> None:
             process = await asyncio.create_subprocess_exec(*argv, stdout=out, stderr=out)
         assert await process.wait() == code, (node.home / "log").read_text()
         await asyncio.sleep(0.2)
-        found = await node.adapter.probe(2.0)
+        found = await node.until(lambda facts: facts.postmaster is not None and not facts.starting)
         assert found.postmaster is not None, how
-        await node.until(lambda facts: not facts.starting)
         await node.stop()
 
 
