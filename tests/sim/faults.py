@@ -237,7 +237,7 @@ KINDS: dict[str, Kind] = {
     "isolate": Kind(5, "node", (0.5, 90), _isolate),
     "cut from etcd": Kind(5, "node", (0.5, 60), _cut_from_etcd),
     "slow to etcd": Kind(3, "node", (5, 60), _slow),
-    "slow answers": Kind(3, "node", (5, 60), _slow_answers),
+    "slow answers": Kind(5, "node", (5, 60), _slow_answers),
     "power off": Kind(5, "node", (5, 120), _power),
     "kill agent": Kind(5, "node", (0.2, 60), _kill_agent, blinds=True),
     "freeze agent": Kind(5, "node", (0.2, 60), _freeze_agent, blinds=True),
@@ -263,6 +263,8 @@ KINDS: dict[str, Kind] = {
 COMPOUND = 0.3
 """The part of deeds that come within a ttl of the one before, on the same node."""
 
+BLOWS = ("freeze agent", "freeze host", "kill agent", "kill postmaster", "power off")
+"""What half of these second deeds are."""
 AROUND_TTL = 0.25
 """The part of lasting deeds that end about when leases and permits do."""
 
@@ -278,6 +280,8 @@ def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
     while at < begins + length:
         kind = rng.choices(names, weights)[0]
         if deeds and rng.random() < COMPOUND:
+            blows = [name for name in names if name in BLOWS]
+            kind = rng.choice(blows) if blows and rng.random() < 0.5 else kind
             deeds.append(_on_top(deeds[-1], _aimed(rng, kind, deeds[-1].at + rng.uniform(0, knobs.ttl), knobs)))
             continue
         at += rng.expovariate(1 / every)

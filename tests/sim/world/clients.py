@@ -55,8 +55,9 @@ class Proxy:
     async def _check_for_ever(self, name: str) -> None:
         while True:
             await asyncio.sleep(self.random.uniform(0.5, 1.0))
-            self.up[name] = await self._check(name)
-            self.sample()
+            was, self.up[name] = self.up[name], await self._check(name)
+            if was or self.up[name]:
+                self.sample()
 
     async def _check(self, name: str) -> bool:
         world = self.world
