@@ -24,8 +24,9 @@ _NAMED = re.compile(rf"(?i)(\w*(?:password|passwd|passphrase|secret|token)\w*[\"
 
 
 def clean(text: str) -> str:
-    """A text without passwords, of bounded length."""
-    hidden = _NAMED.sub(r"\1***", _IN_URL.sub(r"\1***@", text[:READ_LIMIT]))
+    """A text without passwords and control characters, of bounded length."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text[:READ_LIMIT])
+    hidden = _NAMED.sub(r"\1***", _IN_URL.sub(r"\1***@", text))
     return hidden if len(hidden) <= TEXT_LIMIT else hidden[: TEXT_LIMIT - 1] + "…"
 
 
@@ -165,7 +166,7 @@ def _guard(view: View) -> dict[str, Any]:
         part["fired"] = {
             "term": int(fired.term),
             "processes": fired.processes,
-            "took_ms": fired.took_ms,
+            "took_ms": round(fired.took_ms, 1),
             "reason": clean(fired.reason),
             "at": fired.at,
         }

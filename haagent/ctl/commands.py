@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from haagent.ctl import nodes, output, shared, show, switch
+from haagent.ctl import changes, nodes, output, shared, show, standing, switch
 from haagent.ctl.nodes import Choice
 from haagent.ctl.shared import Edit
 from haagent.ctl.target import Failed, Open, Options, Target, open_target
@@ -185,6 +185,33 @@ def version(line: Line, cluster: str | None, members: tuple[str, ...]) -> None:
 def show_config(line: Line, cluster: str | None, form: str) -> None:
     """Show the dynamic configuration."""
     output.show(line.run(cluster, lambda target: shared.show_config(target, output.canonical(form))))
+
+
+_CLUSTER = click.option("--cluster", metavar="CLUSTER", help="The cluster; that of the configuration if not given.")
+
+
+@cli.command()
+@click.argument("node", metavar="[NODE]", required=False)
+@click.option("--last", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="How many at most.")
+@_CLUSTER
+@output.format_option
+@pass_line
+def why(line: Line, node: str | None, last: int, cluster: str | None, form: str) -> None:
+    """Tell the last changes of role, of all nodes or of one: when, why, what was known, who asked."""
+    text, silent = line.run(cluster, lambda target: changes.role_changes(target, node, last, form))
+    output.show(text)
+    for missing in silent:
+        output.warn(f"Not heard: {missing}")
+
+
+@cli.command()
+@click.argument("node", metavar="[NODE]", required=False)
+@_CLUSTER
+@output.format_option
+@pass_line
+def explain(line: Line, node: str | None, cluster: str | None, form: str) -> None:
+    """Tell what holds each node where it is, whether it may lead, and the command that changes it."""
+    output.show(line.run(cluster, lambda target: standing.standings(target, node, form)))
 
 
 # --- changes of leader ---

@@ -75,6 +75,8 @@ class FakeAgents:
     down: set[str] = field(default_factory=set)
     seen: list[tuple[str, str, str, Any]] = field(default_factory=list)
     """(host, method, path, body) of everything but GET."""
+    journals: dict[str, list[Any]] = field(default_factory=dict)
+    """What each agent's journal holds; whoever is not in it keeps none."""
 
     async def request(
         self, method: str, api_url: str, path: str, body: object = None, timeout: float | None = None
@@ -83,6 +85,9 @@ class FakeAgents:
         if host in self.down:
             refused = aiohttp.ClientConnectorError(cast(Any, None), OSError(111, "Connection refused"))
             raise RequestError(f"{method} {path} at http://{host}:8008: no connection") from refused
+        if method == "GET" and path.startswith("/haagent/journal"):
+            kept = host in self.journals
+            return Response(200, "", self.journals[host]) if kept else Response(503, "", {"state": "running"})
         if method == "GET":
             if host not in self.status:
                 raise RequestError(
