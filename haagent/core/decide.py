@@ -21,6 +21,7 @@ from haagent.core.actions import (
 )
 from haagent.core.facts import View
 from haagent.core.lease import leads
+from haagent.core.quorums import NOBODY
 from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, later
 from haagent.core.transitions import Row, rows_of
@@ -122,8 +123,8 @@ def check(v: View, plan: Plan) -> None:
             assert led, f"row {plan.row} orders {type(action).__name__} without a permit"
             assert action.term == v.lease.term, f"row {plan.row} orders {type(action).__name__} for another term"
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
-            claimed = not synchrony.is_on(v) or synchrony.ours(v) or _before(plan, action, PutSync)
-            assert claimed, f"row {plan.row} makes PostgreSQL writable, but the sync key does not name this node"
+            claims = synchrony.claim(v, synchrony.claimed(v) if isinstance(action, StartPrimary) else NOBODY)
+            assert not claims or _before(plan, action, PutSync), f"row {plan.row} leaves the sync key to another"
         if isinstance(action, Campaign) and v.state is State.CANDIDATE:
             assert synchrony.objection(v) is None, f"row {plan.row} campaigns although the sync key forbids it"
             assert synchrony.votes_missing(v) is None, f"row {plan.row} campaigns without the votes it needs"

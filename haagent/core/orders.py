@@ -356,8 +356,9 @@ def start_primary(v: View) -> Orders:
         return Orders()
     recent = tuple(at for at in v.memory.starts if v.now - at <= c.BREAKER_WINDOW_S)
     changes = {"starts": (*recent, v.now), "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
-    config = publish.server_config(v, None, synchrony.first_names(v))
-    return Orders((*_arm(v), *synchrony.claim(v), StartPrimary(term, config)), changes)
+    electorate = synchrony.claimed(v)
+    config = publish.server_config(v, None, synchrony.first_names(v, electorate))
+    return Orders((*_arm(v), *synchrony.claim(v, electorate), StartPrimary(term, config)), changes)
 
 
 def adopt(v: View) -> Orders:

@@ -153,14 +153,9 @@ def unfit(v: View, name: str, replies: Iterable[PeerReply] | None = None) -> str
 
 
 def claimed(v: View) -> Electors:
-    """Who may be elected once this node is the primary that the key names: never more than the key now allows."""
+    """Who may be elected once this node is a primary again on the timeline it was: as before if it was the last."""
     found = key(v)
-    if found is None:
-        return NOBODY
-    of = electorate(found)
-    if found.leader == v.me.name:
-        return of
-    return electors(of.quorum, of.members - {v.me.name}) if v.me.name in of.members else NOBODY
+    return electorate(found) if found is not None and found.leader == v.me.name else NOBODY
 
 
 def ours(v: View) -> bool:
@@ -169,9 +164,15 @@ def ours(v: View) -> bool:
     return found is not None and found.leader == v.me.name and found.revision == v.memory.sync_revision
 
 
-def claim(v: View) -> tuple[Action, ...]:
-    """Put this node's name into the key before PostgreSQL becomes writable."""
-    return () if not is_on(v) or ours(v) else put(v, claimed(v))
+def claim(v: View, of: Electors = NOBODY) -> tuple[Action, ...]:
+    """Put this node's name into the key before PostgreSQL becomes writable.
+
+    After a promotion nobody else may be elected before it has streamed from the new primary: not only might it lack
+    commits, it would not even know of the new timeline, and make one of the same number.
+    """
+    found = key(v)
+    there = ours(v) and found is not None and electorate(found) == of
+    return () if there or not is_on(v) else put(v, of)
 
 
 def put(v: View, of: Electors) -> tuple[Action, ...]:
@@ -183,13 +184,13 @@ def put(v: View, of: Electors) -> tuple[Action, ...]:
     return (PutSync(term, v.me.name, of.quorum, tuple(sorted(of.members)), revision),)
 
 
-def first_names(v: View) -> str:
+def first_names(v: View, of: Electors = NOBODY) -> str:
     """``synchronous_standby_names`` with which a primary begins: they overlap those who may be elected after it."""
-    return str(_least(v, claimed(v))) if is_on(v) else ""
+    return str(_least(v, of)) if is_on(v) else ""
 
 
 def begins_safely(v: View) -> bool:
-    """PostgreSQL, still in recovery, obeys the names with which it is to begin."""
+    """PostgreSQL, still in recovery, obeys the names with which it is to begin after its promotion."""
     server = v.postgres.server
     return not is_on(v) or (server is not None and parse(server.synchronous_standby_names) == parse(first_names(v)))
 
