@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 from haagent.core.facts import Process
@@ -12,6 +13,9 @@ from haagent.postgres.disk import on_disk
 from haagent.postgres.files import Marker, clear_marker, read_marker, set_marker
 from haagent.postgres.process import identify, is_same
 from haagent.postgres.settings import PostgresSettings
+
+GONE_S = 5.0
+"""How long a killed program is waited for."""
 
 
 async def begin(settings: PostgresSettings, doing: str) -> Callable[[int], Awaitable[None]]:
@@ -36,12 +40,18 @@ async def finish(settings: PostgresSettings) -> None:
 
 
 def end_leftover(settings: PostgresSettings) -> Process | None:
-    """End the program of an agent that was killed: it would go on writing into the directory. Blocking."""
+    """End the program of an agent that was killed: it would go on writing into the directory.
+
+    Blocking, for ``GONE_S`` at most: one that hangs in the kernel is left to it.
+    """
     marker = read_marker(settings)
     if marker is None or marker.program is None or not is_same(marker.program):
         return None
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(marker.program.pid, signal.SIGKILL)
+    deadline = time.monotonic() + GONE_S
+    while is_same(marker.program) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return marker.program
 
 
