@@ -229,6 +229,10 @@ class Postgres(Protocol):
 
     async def checkpoint(self, timeout: float) -> None: ...
 
+    async def stir(self, timeout: float) -> None:
+        """Write a little WAL that no commit waits for, so that streaming standbys answer."""
+        ...
+
     async def sync_slots(
         self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
     ) -> None:

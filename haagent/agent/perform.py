@@ -149,6 +149,9 @@ class Performer:
     async def reload_postgres(self, action: a.ReloadPostgres) -> None:
         await self.ports.postgres.reload()
 
+    async def stir_standbys(self, action: a.StirStandbys) -> None:
+        await self.ports.postgres.stir(ADAPTER_TIMEOUT_S)
+
     async def sync_slots(self, action: a.SyncSlots) -> None:
         await self.ports.postgres.sync_slots(action.create, action.drop, action.advance, ADAPTER_TIMEOUT_S)
 
@@ -280,7 +283,11 @@ def _iso(epoch: float) -> str:
     return datetime.fromtimestamp(epoch, UTC).isoformat()
 
 
-MAY_FAIL = frozenset({"PutConfig", "Resign", "DisarmGuard", "PublishMember", "SyncSlots", "PublishStatus"})
+MAY_FAIL = frozenset(
+    {}
+)
+    {"PutConfig", "Resign", "DisarmGuard", "PublishMember", "SyncSlots", "StirStandbys", "PublishStatus"}
+)
 """Actions whose failure does not stop those after them; their own proof guards each of those."""
 
 Handler = Callable[[Performer, Any], Awaitable[Any] | Any]
@@ -301,6 +308,7 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.Promote: Performer.promote,
     a.Configure: Performer.configure,
     a.ReloadPostgres: Performer.reload_postgres,
+    a.StirStandbys: Performer.stir_standbys,
     a.SyncSlots: Performer.sync_slots,
     a.MoveAside: Performer.move_aside,
     a.Initialize: Performer.initialize,

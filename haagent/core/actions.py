@@ -120,6 +120,11 @@ class Configure(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class StirStandbys(Action):
+    """Write a little WAL, so that the standbys answer and PostgreSQL looks at the commits that wait for them."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadPostgres(Action):
     """SIGHUP to the postmaster."""
 

@@ -623,6 +623,7 @@ class InForce:
     started_at: str
     """Of which start of PostgreSQL."""
     since: Instant
+    settled_at: Instant | None = None
     lsn: Lsn | None = None
     """All that was acknowledged under other names lies before it; None until that is sure."""
 

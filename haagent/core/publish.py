@@ -175,7 +175,7 @@ def led(v: View) -> tuple[Action, ...]:
     orders = configured(v, None, change.names)
     if snapshot is None or server is None or term is None:
         return orders
-    orders += change.actions + member_slots(v) + _identity(v)
+    orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v)
     known = slots.positions(server, v.me.name)
     member_names = [slots.slot_name(m.name) for m in snapshot.members]
     permanent = slots.permanent(v.settings)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from haagent.core.actions import Action, DropSync, PutSync
+from haagent.core.actions import Action, DropSync, PutSync, StirStandbys
 from haagent.core.facts import InForce, PeerReply, ServerFacts, SyncKey, Tags, View, WalSender
 from haagent.core.quorums import (
     ALONE,
@@ -243,6 +243,16 @@ def _step(v: View, server: ServerFacts, names: str) -> Change:
     return Change(names, wake_s=COMING_S if _somebody_is_coming(v, server, wish) else float("inf"))
 
 
+def stir(v: View) -> tuple[Action, ...]:
+    """Have the standbys answer, when new names come into force.
+
+    PostgreSQL looks at waiting commits only when a standby answers, and idle ones answer every
+    ``wal_receiver_status_interval`` (10 s): commits that waited for a lost standby would go on waiting.
+    """
+    seen = v.memory.sync_names
+    return (StirStandbys(),) if seen and seen.names and v.now in (seen.since, seen.settled_at) else ()
+
+
 def on_file(v: View) -> str:
     """The names that PostgreSQL's files hold, as far as this agent wrote them; else those in force."""
     configured, server = v.postgres.configured, v.postgres.server
@@ -356,5 +366,5 @@ def _in_force(v: View) -> InForce | None:
     if seen is None or (seen.names, seen.started_at) != (names, server.started_at) or names != on_file(v):
         return InForce(names, server.started_at, v.now)
     if seen.lsn is None and server.settled and v.now - seen.since >= SETTLE_S:
-        return replace(seen, lsn=server.write_lsn)
+        return replace(seen, lsn=server.write_lsn, settled_at=v.now)
     return seen

@@ -27,6 +27,8 @@ from haagent.postgres.settings import PostgresSettings
 from haagent.postgres.sql import Address, Client, Connection, connect, conninfo_of, told
 from haagent.postgres.wal import newest_history
 
+MESSAGE = "SELECT pg_logical_emit_message(true, 'haagent', 'synchronous_standby_names changed')"
+
 
 def boottime() -> Instant:
     """CLOCK_BOOTTIME in seconds."""
@@ -107,6 +109,12 @@ class PostgresAdapter:
         except (psycopg.Error, TimeoutError) as error:
             raise Unreachable(f"no connection for a checkpoint: {told(error)}") from error
         await _checkpoint(connection, timeout)
+
+    async def stir(self, timeout: float) -> None:
+        try:
+            await self._client.fetch(self.settings, self._address(), MESSAGE, timeout=timeout)
+        except (psycopg.Error, TimeoutError) as error:
+            raise Unknown(f"no message in the WAL: {told(error)}") from error
 
     async def sync_slots(
         self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float

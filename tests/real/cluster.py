@@ -231,7 +231,8 @@ def _disagreements(node: Node, primary: Node, nodes: Sequence[Node]) -> list[str
         return [f"{node.name} answers {reply.status} to GET /cluster"]
     members = {member["name"]: member for member in reply.json["members"]}
     expected = {other.name: "leader" if other is primary else "replica" for other in nodes}
-    seen = {name: member["role"] for name, member in members.items() if name in expected}
+    roles = {"sync_standby": "replica", "quorum_standby": "replica"}
+    seen = {name: roles.get(member["role"], member["role"]) for name, member in members.items() if name in expected}
     if seen != expected:
         return [f"{node.name} sees {seen}"]
     idle = [name for name in expected if members[name]["state"] not in ("running", "streaming")]

@@ -210,6 +210,13 @@ class SimPostgres:
             raise Unknown(f"no answer within {timeout:g} s")
         await asyncio.sleep(self.host.random.uniform(0.01, 0.3))
 
+    async def stir(self, timeout: float) -> None:
+        server = self._running()
+        if not server.answers:
+            raise Unknown(f"no answer within {timeout:g} s")
+        if server.writable:
+            server.append("message")
+
     async def sync_slots(
         self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
     ) -> None:

@@ -280,8 +280,12 @@ class Server:
             self.process.after(self.reload_random.uniform(0, 0.1), self._obey)
 
     def _obey(self) -> None:
+        """Waiting commits are looked at when a standby answers; an idle one does so every 10 s."""
         self.names = self._configured_names()
-        self.recheck_waiting()
+        if self.names:
+            self.process.after(self.reload_random.uniform(0, 10), self.recheck_waiting)
+        else:
+            self.recheck_waiting()
 
     def sync_wanted(self) -> tuple[bool, int, tuple[str, ...]] | None:
         """What synchronous_standby_names asks for; None when nothing."""
