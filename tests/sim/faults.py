@@ -111,6 +111,11 @@ def _kill_agent(world: World, deed: Deed) -> End:
     return host.start_agent
 
 
+def _terminate_agent(world: World, deed: Deed) -> End:
+    world.hosts[deed.target].stop_agent()
+    return _nothing
+
+
 def _freeze_agent(world: World, deed: Deed) -> End:
     process = world.hosts[deed.target].agent_process
     if process is None:
@@ -240,6 +245,7 @@ KINDS: dict[str, Kind] = {
     "slow answers": Kind(5, "node", (5, 60), _slow_answers),
     "power off": Kind(5, "node", (5, 120), _power),
     "kill agent": Kind(5, "node", (0.2, 60), _kill_agent, blinds=True),
+    "terminate agent": Kind(3, "node", (0.0, 0.0), _terminate_agent),
     "freeze agent": Kind(5, "node", (0.2, 60), _freeze_agent, blinds=True),
     "kill guard": Kind(3, "node", (0.0, 0.0), _kill_guard, blinds=True),
     "freeze guard": Kind(2, "node", (1, 40), _freeze_guard, blinds=True),

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from haagent.core.transitions import TABLE
 from tests.sim.simulation import Result, Simulation, shorten
 
 
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shorten", action="store_true", help="leave faults out while it still fails")
     chosen = parser.parse_args(arguments)
     failed = known = 0
+    rows: set[int] = set()
     hours = 0.0
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
         say = None if chosen.quiet or chosen.seeds > 1 else print
@@ -29,8 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed += not result.ok
         known += bool(result.known)
         hours += result.hours
+        rows |= result.rows
     if chosen.seeds > 1:
         print(f"{failed} of {chosen.seeds} seeds failed, {known} met known gaps; {hours:.1f} simulated hours")
+        print(f"rows never taken: {sorted(row.id for row in TABLE if row.id not in rows)}")
     return 1 if failed else 0
 
 

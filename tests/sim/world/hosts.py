@@ -171,6 +171,11 @@ class Host:
         if restart_after is not None:
             self.world.loop.later(restart_after, self.start_agent)
 
+    def stop_agent(self) -> None:
+        """SIGTERM; systemd starts it again after it has ended."""
+        if self.agent is not None and self.agent_process is not None and self.agent_process.alive:
+            self.agent_process.soon(self.agent.stop)
+
     def wake_agent(self, reason: str) -> None:
         """An event that the agent's own ports would tell its loop."""
         if self.agent is not None and self.agent_process is not None and self.agent_process.alive:
