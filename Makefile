@@ -34,6 +34,10 @@ $(PLACE)/place:
 	@[ -O $(PLACE) ] || { echo "$(PLACE) belongs to someone else; remove it"; exit 1; }
 	@touch $@
 
+.PHONY: as-root
+as-root:
+	@[ "$$(id -u)" = 0 ] || { echo "This makes network namespaces: run it as root, such as with sudo."; exit 1; }
+
 .PHONY: run-packages test-packages bench-packages
 run-packages:
 	@tests/packages.sh run
@@ -73,7 +77,7 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 	@$(RUN) -m tests.demo --stop
 
 .PHONY: test
-test: test-packages ## all tests, installing what is missing: unit, contract, simulation, integration
+test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest
 
@@ -86,7 +90,7 @@ check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, un
 	@$(RUN) -m pytest -q tests/unit
 
 .PHONY: bench
-bench: bench-packages ## measure haagent and Patroni side by side: outages, idle cost, REST (RUNS=3)
+bench: as-root bench-packages ## measure haagent and Patroni side by side: outages, idle cost, REST (RUNS=3)
 	@$(MAKE) --no-print-directory $(VENV)/.installed $(PATRONI)/.installed
 	@$(RUN) -m tests.bench --runs $(or $(RUNS),3) --patroni $(PATRONI)
 
