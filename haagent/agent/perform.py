@@ -284,8 +284,6 @@ def _iso(epoch: float) -> str:
 
 
 MAY_FAIL = frozenset(
-    {}
-)
     {"PutConfig", "Resign", "DisarmGuard", "PublishMember", "SyncSlots", "StirStandbys", "PublishStatus"}
 )
 """Actions whose failure does not stop those after them; their own proof guards each of those."""
