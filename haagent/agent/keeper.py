@@ -114,7 +114,8 @@ class Keeper:
             await self._dcs.renew(self._name, term, fresh, timing.renew_timeout, None if fresh == lease else lease)
         except Refused as why:
             self._facts = replace(self._facts, lost=str(why))
-            self._fence.refuse(term)
+            if not self._open_ended:
+                self._fence.refuse(term)
             self._wake("lease lost")
             return
         self._next_lease, self._granted_ttl = None, ttl
@@ -223,7 +224,8 @@ class Keeper:
             if self._facts.term != term:
                 return
             lost = self._facts.lost is not None
-            self._fence.refuse(term)
+            if not self._open_ended:
+                self._fence.refuse(term)
             try:
                 if not lost:
                     await self._dcs.resign(term, timing.renew_timeout)

@@ -100,9 +100,9 @@ def deposed(v: View) -> bool:
 def robbed(v: View) -> bool:
     """The leader key has vanished although this node's permit runs: by other hands, or etcd revoked a living lease.
 
-    Nobody else takes a key that was not released before this permit has ended.
+    Nobody else takes a key that was not released before this permit has ended; in a paused cluster nobody does at all.
     """
-    in_time = v.lease.demote_at is not None and v.now < v.lease.demote_at
+    in_time = v.settings.pause or (v.lease.demote_at is not None and v.now < v.lease.demote_at)
     return v.lease.term is not None and leaderless(v) and in_time
 
 

@@ -132,7 +132,8 @@ def check(v: View, plan: Plan) -> None:
             safe = conditions.unwritable(v) or v.settings.pause
             assert safe, f"row {plan.row} disarms the guard while PostgreSQL may be writable"
         if isinstance(action, Resign):
-            assert conditions.unwritable(v), f"row {plan.row} resigns while PostgreSQL may be writable"
+            lost = v.lease.lost is not None
+            assert lost or conditions.unwritable(v), f"row {plan.row} resigns while PostgreSQL may be writable"
     if plan.memory.state in WRITABLE and v.state not in WRITABLE:
         assert led, f"row {plan.row} enters {plan.memory.state.value} without a permit"
 

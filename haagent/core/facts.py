@@ -123,6 +123,8 @@ class DataKind(Enum):
     """A bootstrap, clone or rewind that did not end left its marker: never startable."""
     UNREADABLE = "unreadable"
     """Files are there, but no control file that pg_controldata can read."""
+    UNKNOWN = "unknown"
+    """The disk has not said: it did not answer in time, and may do so at the next look."""
 
 
 @dataclass(frozen=True, slots=True)

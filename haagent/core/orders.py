@@ -161,7 +161,8 @@ def clone_failed(v: View) -> Orders:
 
 
 def _aside(v: View, why: str) -> tuple[Action, ...]:
-    return () if v.postgres.data.kind in (DataKind.ABSENT, DataKind.EMPTY) else (MoveAside(why),)
+    """Move aside what was begun and did not end, and nothing else: whole data may have been found meanwhile."""
+    return (MoveAside(why),) if v.postgres.data.kind is DataKind.UNFINISHED else ()
 
 
 def start_clone(v: View) -> Orders:
@@ -522,5 +523,7 @@ def _disarm(v: View) -> tuple[Action, ...]:
 
 
 def _give(v: View) -> tuple[Action, ...]:
-    """Resign, only if PostgreSQL was seen not writable."""
-    return () if v.lease.term is None or not c.unwritable(v) else (Resign(v.lease.term),)
+    """Resign, only if PostgreSQL was seen not writable; a term that is surely lost is merely forgotten."""
+    if v.lease.term is None or (v.lease.lost is None and not c.unwritable(v)):
+        return ()
+    return (Resign(v.lease.term),)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from haagent.core import orders, publish
 from haagent.core.actions import Action, Callback, Configure
+from haagent.core.conditions import as_upstream
 from haagent.core.facts import Goal, Settings, View
 from haagent.core.states import State
 from tests.builders import a_memory, a_primary_view, a_standby, a_view
@@ -46,7 +47,7 @@ def test_a_changed_configuration_gets_on_reload_and_a_new_upstream_does_not() ->
     present = publish.server_config(view, None)
     view = replace(view, postgres=replace(view.postgres, configured=present))
     assert publish.configured(view, None) == ()
-    elsewhere = publish.as_upstream("c", "postgres://10.0.0.3:5432/postgres")
+    elsewhere = as_upstream("c", "postgres://10.0.0.3:5432/postgres")
     assert told(publish.configured(view, elsewhere)) == []
     changed = replace(view, settings=replace(Settings(), parameters={"work_mem": "8MB"}))
     found = publish.configured(changed, None)

@@ -206,7 +206,7 @@ def test_every_view_has_a_plan_within_the_laws(view: View) -> None:
     if Promote in names or StartPrimary in names:
         assert leads(view)
     if Resign in names:
-        assert unwritable(view)
+        assert unwritable(view) or view.lease.lost is not None
     if Campaign in names:
         assert view.me.tags.may_lead or view.state is State.INITIALIZING or view.postgres.writable
     if plan.memory.state in WRITABLE and not view.settings.pause:
@@ -253,6 +253,21 @@ def test_a_key_that_vanished_while_the_permit_runs_is_asked_for_again() -> None:
     assert decide(taken).actions[0] == StopPostgres("immediate")
     late = replace(view, lease=replace(a_lease(permit_s=1.0), lost="the key is gone", demote_at=NOW))
     assert decide(late).actions[0] == StopPostgres("immediate")
+
+
+def test_a_paused_primary_whose_lease_was_lost_with_etcd_goes_on_and_takes_the_key_again() -> None:
+    lost = replace(a_lease(permit_s=-20), lost="the key is gone")
+    view = replace(
+        a_view(postgres=a_primary(), lease=lost, guard=a_guard(), cluster=a_silent_dcs()),
+        memory=a_memory(State.PRIMARY),
+        settings=Settings(pause=True),
+    )
+    assert not [one for one in decide(view).actions if isinstance(one, StopPostgres)]
+    back = replace(view, cluster=a_cluster(a_member("c"), leader=None))
+    assert Campaign() in decide(back).actions
+    leaving = decide(replace(back, memory=a_memory(State.FENCED), stopping=True))
+    assert leaving.row == 1000
+    assert not [one for one in leaving.actions if isinstance(one, StopPostgres)]
 
 
 def test_the_best_standby_campaigns_for_a_free_key() -> None:
