@@ -8,7 +8,7 @@ from pathlib import Path
 
 from haagent.core.facts import DataKind, Process
 from haagent.postgres.files import Marker, read_marker
-from haagent.postgres.process import PidFile, find_postmaster, is_stopped, serving
+from haagent.postgres.process import PidFile, find_postmaster, is_stopped, serving_in
 from haagent.postgres.settings import PostgresSettings
 
 ControlKey = tuple[int, int, int]
@@ -29,20 +29,23 @@ class Look:
     stopped: bool = False
     """The postmaster stands still (SIGSTOP)."""
     orphans: int = 0
+    real: str = ""
+    """The real path of the data directory."""
 
 
 def look(settings: PostgresSettings) -> Look:
     """Look once."""
     marker = read_marker(settings)
     data_dir = settings.data_dir
+    real = os.path.realpath(data_dir)
     try:
         names = os.listdir(data_dir)
     except FileNotFoundError:
-        return Look(DataKind.ABSENT)
+        return Look(DataKind.ABSENT, orphans=len(serving_in(real)), real=real)
     except OSError as error:
-        return Look(DataKind.UNREADABLE, f"{data_dir} cannot be read: {error.strerror}", marker)
+        return Look(DataKind.UNREADABLE, f"{data_dir} cannot be read: {error.strerror}", marker, real=real)
     if not names:
-        return Look(DataKind.EMPTY)
+        return Look(DataKind.EMPTY, orphans=len(serving_in(real)), real=real)
     postmaster, pid_file = find_postmaster(data_dir)
     kind, detail, key = _kind(data_dir, names)
     if marker is not None:
@@ -56,7 +59,8 @@ def look(settings: PostgresSettings) -> Look:
         postmaster=postmaster,
         pid_file=pid_file,
         stopped=postmaster is not None and is_stopped(postmaster),
-        orphans=len(serving(data_dir)) if postmaster is None and key is not None else 0,
+        orphans=len(serving_in(real)) if postmaster is None else 0,
+        real=real,
     )
 
 

@@ -6,6 +6,8 @@ configuration was loaded anew; the control file is read when it has changed.
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -13,12 +15,13 @@ import psycopg
 
 from haagent.core.facts import DataFacts, DataKind, PostgresFacts, Process, ServerConfig, ServerFacts
 from haagent.core.terms import Instant, SystemId, Timeline
-from haagent.ports import PortError
+from haagent.ports import PortError, Refused
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import on_disk
 from haagent.postgres.look import ControlKey, Look, look
 from haagent.postgres.observe import NEWEST_WAL, PENDING, STATUS, server_facts
 from haagent.postgres.postmaster import Postmaster
+from haagent.postgres.process import serving_in
 from haagent.postgres.settings import PostgresSettings
 from haagent.postgres.sql import Address, Client, address_of, told
 
@@ -38,11 +41,13 @@ class Probe:
         self._postmaster = postmaster
         self._client = client
         self._now = now
-        self._look = Look(DataKind.ABSENT)
+        self._look = Look(DataKind.UNKNOWN, real=os.path.realpath(settings.data_dir))
         self._control: ControlData | None = None
         self._control_key: ControlKey | None = None
         self._control_at = Instant(0.0)
         self._control_error = ""
+        self._unheard = False
+        """The control file was not read, for a reason that says nothing about it."""
         self._of: Process | None = None
         self._server: ServerFacts | None = None
         self._silent_since: Instant | None = None
@@ -77,13 +82,19 @@ class Probe:
             self._forget(process)
         data = await self._data(settings, until)
         if disk_why:
-            data = replace(data, detail=disk_why)
+            data = replace(data, kind=data.kind if process else DataKind.UNKNOWN, detail=disk_why)
         facts = PostgresFacts(data=data, postmaster=process, configured=configured)
         if process is None:
-            return replace(facts, orphans=self._look.orphans)
+            return replace(facts, orphans=0 if at_work else await self._orphans(disk_why))
         if disk_why:
             return self._silent(facts, disk_why)
         return await self._ask(settings, facts, process, max(0.05, until - self._now()))
+
+    async def _orphans(self, disk_why: str) -> int:
+        """Processes that outlived the postmaster, counted anew when the last look still saw it alive."""
+        if not disk_why and self._look.postmaster is None:
+            return self._look.orphans
+        return len(await asyncio.to_thread(serving_in, self._look.real))
 
     async def _look_again(self, settings: PostgresSettings, timeout: float, at_work: bool) -> str:
         """Look at the disk and the processes; why it did not work, empty if it did."""
@@ -113,14 +124,15 @@ class Probe:
         if seen.control_key is not None and self._control_is_old(seen.control_key):
             try:
                 self._control = await read_control(settings, max(0.2, until - self._now()))
-                self._control_error = ""
+                self._control_key, self._control_error = seen.control_key, ""
             except PortError as error:
-                self._control, self._control_error = None, str(error)
-            self._control_key, self._control_at = seen.control_key, self._now()
+                self._control, self._control_key, self._control_error = None, None, str(error)
+                self._unheard = not isinstance(error, Refused)
+            self._control_at = self._now()
         control = self._control if seen.control_key is not None else None
         kind, detail = seen.kind, seen.detail
         if kind is DataKind.VALID and control is None:
-            kind, detail = DataKind.UNREADABLE, self._control_error
+            kind, detail = DataKind.UNKNOWN if self._unheard else DataKind.UNREADABLE, self._control_error
         return DataFacts(
             kind=kind,
             system_id=control.system_id if control else None,

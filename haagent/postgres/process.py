@@ -79,7 +79,7 @@ def _serves(pid: int, data_dir: str) -> bool:
     start before the last of its predecessor's shared memory is let go.
     """
     try:
-        if os.readlink(f"/proc/{pid}/cwd") != data_dir:
+        if os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)") != data_dir:
             return False
     except OSError:
         return False
@@ -114,7 +114,11 @@ def _is_backend(pid: int) -> bool:
 
 def serving(data_dir: Path) -> list[int]:
     """All PostgreSQL processes that work in this data directory."""
-    real = os.path.realpath(data_dir)
+    return serving_in(os.path.realpath(data_dir))
+
+
+def serving_in(real: str) -> list[int]:
+    """The same by the directory's real path: no disk is asked, so that one which hangs keeps nobody from counting."""
     me = os.getpid()
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [pid for pid in pids if pid != me and _serves(pid, real)]
