@@ -65,4 +65,6 @@ def _for_unfit(v: View, here: str) -> str | None:
             f"haagent-ctl edit-config {v.me.scope} -s maximum_lag_on_failover={behind}, which may lose that many "
             "bytes of WAL at a failover"
         )
-    return f"haagent-ctl flush {v.me.scope} switchover, to withdraw the request"
+    if v.snapshot is not None and v.snapshot.failover is not None and not v.snapshot.failover.empty:
+        return f"haagent-ctl flush {v.me.scope} switchover, to withdraw the request"
+    return f"haagent-ctl why {v.me.name} tells more"
