@@ -157,18 +157,22 @@ class Cluster:
         return found
 
     def wait_whole(self, timeout_s: float = 40, expected: Sequence[Node] | None = None) -> None:
-        """Wait until there is no complaint left; AssertionError that lists those that remain."""
+        """Wait until there is no complaint left; AssertionError that lists them, at once when an agent has ended."""
+        nodes = list(self.nodes if expected is None else expected)
         complaints: list[str] = []
 
         def whole() -> bool:
-            complaints[:] = ["no answer"]
-            complaints[:] = self.complaints(expected)
-            return not complaints
+            ended = [f"the agent of {node.name} has ended" for node in nodes if not node.agent_runs]
+            complaints[:] = ended or ["etcd or PostgreSQL does not answer"]
+            if not ended:
+                complaints[:] = self.complaints(nodes)
+            return bool(ended) or not complaints
 
-        try:
+        with contextlib.suppress(AssertionError):
             wait_until(whole, "a whole cluster", timeout_s, 0.1)
-        except AssertionError as error:
-            raise AssertionError(f"not whole after {timeout_s:g} s: {'; '.join(complaints)}") from error
+        if complaints:
+            words = "".join(f"\n{node.name} said last: {node.last_words()}" for node in nodes)
+            raise AssertionError(f"not whole in {timeout_s:g} s: {'; '.join(complaints)}{words}")
 
     # --- clients -------------------------------------------------------------------------------------------------
 

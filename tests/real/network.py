@@ -44,6 +44,13 @@ def _pids_in(namespace: str) -> set[int]:
     return {int(pid) for pid in _run("ip", "netns", "pids", namespace).split()}
 
 
+def _dropped(side: str, others: Iterable[NamespacedHost] | None) -> str:
+    if others is None:
+        return "drop;"
+    addresses = ", ".join(host.address for host in others)
+    return f"ip {side} {{ {addresses} }} drop;" if addresses else ""
+
+
 @dataclass
 class NamespacedHost:
     """A host with a network namespace of its own."""
@@ -87,13 +94,16 @@ class NamespacedHost:
 
     def cut_off(self, others: Iterable[NamespacedHost] | None = None) -> None:
         """Drop every packet from and to the others, or to all but itself; the link stays up."""
-        chosen = None if others is None else "{ " + ", ".join(host.address for host in others) + " }"
-        inward = "drop" if chosen is None else f"ip saddr {chosen} drop"
-        outward = "drop" if chosen is None else f"ip daddr {chosen} drop"
+        chosen = None if others is None else list(others)
+        self.drop(chosen, chosen)
+
+    def drop(self, incoming: Iterable[NamespacedHost] | None, outgoing: Iterable[NamespacedHost] | None) -> None:
+        """Drop every packet from the ones and to the others, and no other packet; None: all but itself."""
+        inward, outward = _dropped("saddr", incoming), _dropped("daddr", outgoing)
         self._filter(
             "table inet cut {\n"
-            f" chain in {{ type filter hook input priority 0; iif lo accept; {inward}; }}\n"
-            f" chain out {{ type filter hook output priority 0; oif lo accept; {outward}; }}\n"
+            f" chain in {{ type filter hook input priority 0; iif lo accept; {inward} }}\n"
+            f" chain out {{ type filter hook output priority 0; oif lo accept; {outward} }}\n"
             "}\n"
         )
 

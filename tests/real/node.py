@@ -113,6 +113,15 @@ class Node:
         assert self.agent is not None
         self.agent.send(signal.SIGHUP)
 
+    @property
+    def agent_runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.agent is not None and self.agent.running
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return " | ".join(self.log.read_text(errors="replace").splitlines()[-3:]) if self.log.exists() else "nothing"
+
     def helpers(self) -> set[int]:
         """The agent and what runs beside it that is neither PostgreSQL nor etcd: what a node costs."""
         tree = self.pids()
@@ -184,7 +193,7 @@ class Node:
 
     def end(self) -> None:
         """End everything for good, PostgreSQL first asked so that it leaves no shared memory."""
-        if self.agent is not None and self.agent.running:
+        if self.agent_runs:
             kill_all(self.pids() & self.helpers())
         postmaster = self.postmaster_pid()
         if postmaster:
