@@ -196,5 +196,7 @@ def footers(snapshot: Snapshot) -> list[str]:
         if request.candidate:
             lines.append(f"                      to: {request.candidate}")
     if snapshot.members and snapshot.leader is None:
-        lines.append(" No member leads: nothing accepts writes. haagent-ctl why and haagent-ctl explain tell the reasons")
+        lines.append(
+            " No member leads: nothing accepts writes. haagent-ctl why and haagent-ctl explain tell the reasons"
+        )
     return lines

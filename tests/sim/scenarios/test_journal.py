@@ -140,7 +140,7 @@ def test_a_restart_in_place_is_told_as_such(sinks: Sinks) -> None:
     play(script)
     assert gists(sinks)[1:] == [f"{names[0]} is primary again"]
     (again,) = events(sinks)[1:]
-    assert [step["row"] for step in again["Steps"]][0] == 836
+    assert next(step["row"] for step in again["Steps"]) == 836
     assert "PostgreSQL has crashed: it is started again in place" in told(sinks)
 
 
