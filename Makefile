@@ -98,6 +98,13 @@ bench: as-root bench-packages ## measure haagent and Patroni side by side: outag
 sim: $(VENV)/.dependencies ## simulated clusters under faults, each from a seed of its own (SEED=1 SEEDS=100)
 	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),100)
 
+.PHONY: chaos
+chaos: as-root test-packages ## a real cluster under drawn faults, judged, with a report (MINUTES=10 SEED=1 SYNC=on|quorum STRICT=1)
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --sync $(or $(SYNC),off) \
+		$(if $(STRICT),--strict) $(if $(NO_FENCE),--no-fence) $(if $(REPORT),--report $(REPORT)) \
+		$(foreach number,$(ROUND),--only $(number))
+
 .PHONY: generate
 generate: $(VENV)/.dependencies ## render what is declared once: sample file, manual, schema, OpenAPI
 	@$(RUN) -m haagent.config.render
