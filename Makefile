@@ -103,7 +103,7 @@ chaos: as-root test-packages ## a real cluster under drawn faults, judged, with 
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 	@$(RUN) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10) --sync $(or $(SYNC),off) \
 		$(if $(STRICT),--strict) $(if $(NO_FENCE),--no-fence) $(if $(REPORT),--report $(REPORT)) \
-		$(foreach number,$(ROUND),--only $(number))
+		$(foreach number,$(ROUND),--only $(number)) $(if $(ROUND_S),--round-seconds $(ROUND_S))
 
 .PHONY: generate
 generate: $(VENV)/.dependencies ## render what is declared once: sample file, manual, schema, OpenAPI

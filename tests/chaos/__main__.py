@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.chaos.plan import ROUND_S
 from tests.chaos.run import INTERRUPTED, Options, run
 
 HOME = Path(__file__).parents[2] / ".cache" / "chaos"
@@ -22,9 +23,11 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="synchronous_mode_strict")
     parser.add_argument("--no-fence", action="store_true", help="without the commit fence")
     parser.add_argument("--only", type=int, action="append", help="only the round of this number; may be given again")
+    parser.add_argument("--round-seconds", type=float, default=ROUND_S, help="how long faults begin in each round")
     parser.add_argument("--report", type=Path, help="the directory of the report")
     given = parser.parse_args()
-    options = Options(given.seed, given.minutes, given.sync, given.strict, not given.no_fence, tuple(given.only or ()))
+    only, fence = tuple(given.only or ()), not given.no_fence
+    options = Options(given.seed, given.minutes, given.sync, given.strict, fence, only, given.round_seconds)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         report = run(options, given.report or HOME / options.name)

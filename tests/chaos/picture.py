@@ -28,7 +28,6 @@ class Canvas:
     began_at: float
     ended_at: float
     shapes: list[str]
-    height: float = 0.0
 
     def x(self, at: float) -> float:
         """Where an instant lies."""
@@ -61,7 +60,9 @@ def draw(played: Played, nodes: Sequence[str]) -> str:
     for node in nodes:
         y = _node(canvas, played, node, y)
     y = _faults(canvas, played.strokes, y)
+    shapes, canvas.shapes = canvas.shapes, []
     _axis(canvas, played, y)
+    canvas.shapes += shapes
     for violation in played.violations:
         if violation.at is not None:
             canvas.line(violation.at, 14, y, "#c92a2a")
@@ -86,7 +87,7 @@ def _leaders(canvas: Canvas, played: Played, y: float) -> float:
 def _runs(marks: Sequence[tuple[str, float]], until: float) -> Iterator[tuple[tuple[str, float], float]]:
     """Equal neighbours as one: (what, since), until."""
     starts = [next(group) for _, group in itertools.groupby(marks, key=lambda mark: mark[0])]
-    ends = [at for _, at in starts[1:]] + [until]
+    ends = [at for _, at in starts[1:]] + [until] * bool(starts)
     return zip(starts, ends, strict=True)
 
 

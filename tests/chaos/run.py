@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.chaos import plan
@@ -44,6 +44,8 @@ class Options:
         words += [f"SYNC={self.sync}"] if self.sync != "off" else []
         words += ["STRICT=1"] if self.strict else []
         words += [] if self.fence else ["NO_FENCE=1"]
+        words += [f'ROUND="{" ".join(map(str, self.only))}"'] if self.only else []
+        words += [] if self.round_s == plan.ROUND_S else [f"ROUND_S={self.round_s:g}"]
         return " ".join(words)
 
     @property
@@ -103,6 +105,8 @@ def _play_all(trial: Trial, options: Options, report: Report) -> None:
         report.add(trial, played)
         for violation in played.violations:
             trial.journal.say("VIOLATION", f"round {drawn.number}: {violation}"[:3000])
+        if played.violations:
+            trial.journal.say("VIOLATION", f"alone: {replace(options, only=(drawn.number,)).command}")
         lost = f", {len(played.lost)} of them lost" if played.lost else ""
         trial.journal.say("round", f"round {drawn.number} judged: {len(played.record.acknowledged())} rows{lost}")
         if any(violation.law == "whole again" for violation in played.violations):
