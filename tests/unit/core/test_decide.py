@@ -25,6 +25,7 @@ from haagent.core.facts import (
     PeerReply,
     PostgresFacts,
     Settings,
+    SyncKey,
     View,
 )
 from haagent.core.states import WRITABLE, State
@@ -57,6 +58,13 @@ leases = st.one_of(
     st.just(LeaseFacts(lease_id=LEASE)),
     st.builds(lambda permit: a_lease(permit_s=permit), st.floats(-3, 9)),
     st.builds(lambda permit: replace(a_lease(permit_s=permit), lost="the key is gone"), st.floats(-3, 9)),
+)
+sync_keys = st.builds(
+    SyncKey,
+    st.just(Revision(9)),
+    st.sampled_from([None, *NAMES]),
+    st.integers(0, 2),
+    st.sets(st.sampled_from(NAMES)).map(lambda names: tuple(sorted(names))),
 )
 guards = st.one_of(
     st.just(GuardFacts()),
@@ -123,6 +131,7 @@ def clusters(draw: st.DrawFn) -> ClusterFacts:
         initialize=draw(st.sampled_from([None, "", a_snapshot().initialize, "123"])),
         failover=request,
         config=draw(st.sampled_from([None, a_snapshot().config])),
+        sync=draw(st.one_of(st.none(), sync_keys)),
     )
     beat = None
     if key is not None and draw(st.booleans()):
@@ -146,6 +155,8 @@ def views(draw: st.DrawFn) -> View:
         prepared=draw(st.booleans()),
         promoted_at=draw(st.one_of(st.none(), st.just(NOW))),
         checkpointed=draw(st.booleans()),
+        sync_revision=draw(st.sampled_from([None, Revision(9)])),
+        leaving_at=draw(st.sampled_from([None, later(NOW, -1)])),
     )
     kinds = ["initialize", "clone", "rewind", "compare", "checkpoint", "pre_promote"]
     job = draw(
@@ -168,6 +179,7 @@ def views(draw: st.DrawFn) -> View:
             in_recovery=draw(st.booleans()),
             timeline=Timeline(draw(st.integers(1, 3))),
             lsn=Lsn(draw(st.integers(0, 2 * int(LSN)))),
+            complete=draw(st.booleans()),
         )
         for name in ("a", "c")
     ]
@@ -194,6 +206,8 @@ def views(draw: st.DrawFn) -> View:
             use_pg_rewind=draw(st.booleans()),
             pre_promote=draw(st.sampled_from([None, "/bin/true"])),
             remove_data_directory_on_diverged_timelines=draw(st.booleans()),
+            synchronous_mode=draw(st.sampled_from(["off", "on", "quorum"])),
+            synchronous_mode_strict=draw(st.booleans()),
         ),
     )
 
