@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from haagent.core import election, lease, synchrony
 from haagent.core.facts import DataKind, Goal, Heartbeat, PeerReply, Pending, Upstream, View
-from haagent.core.terms import Instant, Lsn, Timeline
+from haagent.core.terms import Instant, Lsn, Timeline, later
 
 Condition = Callable[[View], bool]
 
@@ -124,16 +124,19 @@ def let_go(v: View) -> bool:
     beat = v.cluster.heartbeat
     if v.snapshot is None or v.snapshot.leader is not None:
         return False
-    if beat is None or int(beat.revision) == int(beat.term) or beat.name == v.me.name:
+    if beat is None or beat.name == v.me.name:
         return True
     released = v.snapshot.released is not None and v.snapshot.released >= beat.term
     return released or v.now >= outlasted_at(v, beat)
 
 
 def outlasted_at(v: View, beat: Heartbeat) -> Instant:
-    """When the permit behind a heartbeat has surely ended; by this node's own ttl where etcd's grant is not known."""
-    known = beat if beat.granted_ttl is not None else replace(beat, granted_ttl=v.settings.ttl)
-    return lease.standstill_at(known, v.timing.drift) or v.now
+    """When the permit behind a heartbeat has surely ended; by this node's own ttl where etcd's grant is not known.
+
+    Of a holder that never wrote the key again it is when it took it: it may be about to renew it for the first time.
+    """
+    ttl = v.settings.ttl if beat.granted_ttl is None else beat.granted_ttl
+    return later(beat.seen_at, ttl * (1 + v.timing.drift))
 
 
 def vacancy(v: View) -> bool:
@@ -201,6 +204,11 @@ def guard_fired(v: View) -> bool:
     return v.guard.fired is not None
 
 
+def guard_met(v: View) -> bool:
+    """This agent speaks to a guard; one that it has just been started does not know of any yet."""
+    return v.guard.alive
+
+
 def guard_armed(v: View) -> bool:
     """Some guard still holds a permit over this data directory and will end it."""
     return v.guard.alive and v.guard.armed
@@ -257,6 +265,11 @@ def writable(v: View) -> bool:
 
 def in_recovery(v: View) -> bool:
     return v.postgres.running and v.postgres.server is not None and v.postgres.server.in_recovery
+
+
+def recovering(v: View) -> bool:
+    """A postmaster that lets nobody in: it has just started, or it repairs what a crashed process left."""
+    return v.postgres.running and v.postgres.starting
 
 
 def hung(v: View) -> bool:
@@ -380,7 +393,8 @@ def why_not_me(v: View) -> str | None:
     if v.settings.pause and not asked:
         return "the cluster is paused"
     if v.now < v.memory.stand_back_until:
-        return f"it gave leadership up and stands back for {v.memory.stand_back_until - v.now:.1f} s more"
+        left_s = v.memory.stand_back_until - v.now
+        return f"it gave leadership up, or could not take it, and stands back for {left_s:.1f} s more"
     barred_by = synchrony.objection(v)
     if barred_by:
         return barred_by
@@ -505,6 +519,11 @@ def refused(action: str) -> Condition:
 
     was_refused.__name__ = f"{action} failed"
     return was_refused
+
+
+def campaign_failed(v: View) -> bool:
+    """The last try for the leader key came to nothing, at whatever step."""
+    return any(o.action in ("EnsureGuard", "Depose", "Campaign") and not o.ok for o in v.outcomes)
 
 
 def soon(v: View, at: Instant | None, longest: float) -> float:

@@ -184,7 +184,7 @@ def verdict(v: View) -> tuple[str, str]:
 def _judged(v: View, request: FailoverKey) -> tuple[str, str]:
     server, peers = v.postgres.server, v.peers
     if server is None or peers is None:
-        return "ask", ""
+        return "later", "PostgreSQL does not answer"
     streaming = {sender.application_name for sender in server.senders if sender.state == "streaming"}
     reasons: list[str] = []
     for reply in peers.replies:

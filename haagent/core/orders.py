@@ -40,7 +40,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.facts import DataKind, FenceFacts, Goal, Pending, Upstream, View
+from haagent.core.facts import DataKind, Failure, FenceFacts, Goal, Pending, Upstream, View
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.states import State
@@ -302,6 +302,18 @@ def resume(v: View) -> Orders:
     if v.leader is None:
         return Orders()
     return Orders((EnsureGuard(), ResumeLease(v.leader.term, v.leader.lease_id)))
+
+
+def meet_guard(v: View) -> Orders:
+    return Orders((EnsureGuard(),))
+
+
+def campaign_lost(v: View) -> Orders:
+    """Somebody else was faster; or it could not even be tried, as when etcd takes no writes: then not at once again."""
+    failed = [one for one in v.outcomes if not one.ok]
+    faster = any(one.failure is Failure.REFUSED and one.action != "EnsureGuard" for one in failed)
+    pause = {} if faster else {"stand_back_until": later(v.now, RETRY_FIRST_S)}
+    return Orders(publish.followed(v), pause, failed[0].detail if failed else "")
 
 
 def why_waiting(v: View) -> Orders:

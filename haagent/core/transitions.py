@@ -115,6 +115,12 @@ def guardless(v: View) -> bool:
     return not c.guard_ready(v) and not v.settings.pause
 
 
+def guard_missing(v: View) -> bool:
+    """No guard has been heard for a whole ttl."""
+    heard = v.memory.since if v.guard.heard_at is None else max(v.memory.since, v.guard.heard_at)
+    return v.now - heard >= v.settings.ttl
+
+
 def guard_overdue(v: View) -> bool:
     """A promotion has waited five seconds for its guard."""
     return v.now - v.memory.since >= 5.0
@@ -208,6 +214,8 @@ TABLE: tuple[Row, ...] = (
         "PostgreSQL has ended", wake_s=0.0),
     Row(525, S.STANDBY, (c.writable, negated(c.paused)), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
         "PostgreSQL was promoted without the leader key: it is stopped", hold=False, wake_s=0.05),
+    Row(528, S.STANDBY, (c.writable, c.vacancy, negated(c.barred), negated(c.standing_back)), S.CANDIDATE, o.ask_peers,
+        "a primary runs in a paused cluster, and nobody leads: the peers are asked", wake_s=0.0),
     Row(530, S.STANDBY, (c.writable,), S.STANDBY, o.nothing,
         "PostgreSQL was promoted by hand in a paused cluster"),
     Row(535, S.STANDBY, (c.foreign_system,), S.STANDBY, o.refuse_to_run,
@@ -280,13 +288,15 @@ TABLE: tuple[Row, ...] = (
         "the peers are asked", wake_s=0.0),
     Row(675, S.CANDIDATE, (c.primary_about, c.in_recovery), S.CANDIDATE, o.await_primary,
         "a peer still answers as a primary: its end is awaited", wake_s=c.STAND_BACK_S),
-    Row(678, S.CANDIDATE, (c.outdated, c.writable), S.DEMOTING, stopper(Goal.LEASE),
+    Row(678, S.CANDIDATE, (c.outdated, c.writable, negated(c.paused)), S.DEMOTING, stopper(Goal.LEASE),
         "a running primary without a lease is stopped: a peer's history is later", hold=False, wake_s=0.05),
+    Row(679, S.CANDIDATE, (c.outdated, c.writable), S.CANDIDATE, o.nothing,
+        "a running primary in a paused cluster may not lead: a peer's history is later"),
     Row(680, S.CANDIDATE, (c.outranked, negated(c.writable)), S.CANDIDATE, o.stand_back,
         "a peer is better placed: it is given the time to take the key", wake_s=c.STAND_BACK_S),
     Row(685, S.CANDIDATE, (c.votes_missing,), S.CANDIDATE, o.await_votes,
         "leaderless: too few nodes show that this one holds every acknowledged commit", wake_s=0.5),
-    Row(690, S.CANDIDATE, (refused("Campaign"),), S.STANDBY, o.follow,
+    Row(690, S.CANDIDATE, (c.campaign_failed,), S.STANDBY, o.campaign_lost,
         "the campaign was lost", wake_s=0.05),
     Row(699, S.CANDIDATE, (), S.CANDIDATE, o.campaign,
         "this node is the best that may lead: it campaigns", wake_s=0.0),
@@ -308,7 +318,7 @@ TABLE: tuple[Row, ...] = (
     Row(735, S.PROMOTING, (c.gone,), S.PROMOTING, o.start_primary,
         "PostgreSQL ended during its start: it is started again", wake_s=0.05),
     Row(740, S.PROMOTING, (c.down,), S.PROMOTING, o.kill_orphans,
-        "processes of the ended PostgreSQL linger", wake_s=0.05),
+        "processes of the ended PostgreSQL linger", hold=False, wake_s=0.05),
     Row(745, S.PROMOTING, (c.answers, c.writable), S.PRIMARY, o.begin_to_lead,
         "PostgreSQL accepts writes", wake_s=0.0),
     Row(748, S.PROMOTING, (guardless, c.in_recovery, guard_overdue), S.DEMOTING, stopper(Goal.HANDOVER, "immediate"),
@@ -351,11 +361,15 @@ TABLE: tuple[Row, ...] = (
     Row(836, S.PRIMARY, (c.gone,), S.PROMOTING, o.start_primary,
         "PostgreSQL has crashed: it is started again in place", wake_s=0.05),
     Row(838, S.PRIMARY, (c.down,), S.PRIMARY, o.kill_orphans,
-        "processes of the ended PostgreSQL linger", wake_s=0.05),
+        "processes of the ended PostgreSQL linger", hold=False, wake_s=0.05),
     Row(840, S.PRIMARY, (c.hung, negated(c.paused)), S.DEMOTING, stopper(Goal.HANDOVER, "immediate"),
         "PostgreSQL has not answered for a whole ttl: leadership is given up", wake_s=0.05),
+    Row(842, S.PRIMARY, (c.recovering, negated(c.paused)), S.PROMOTING, o.nothing,
+        "PostgreSQL recovers from the crash of one of its processes", wake_s=0.05),
     Row(845, S.PRIMARY, (c.answers, c.in_recovery, negated(c.paused)), S.PROMOTING, o.promote,
         "PostgreSQL was restarted as a standby by other hands: it is promoted again", wake_s=0.02),
+    Row(848, S.PRIMARY, (guardless, guard_missing), S.DEMOTING, stopper(Goal.HANDOVER),
+        "no guard could be had for a whole ttl: leadership is given up", wake_s=0.05),
     Row(850, S.PRIMARY, (guardless,), S.PRIMARY, o.rearm,
         "the guard does not answer: it is started again and given the permit", wake_s=0.5),
     Row(860, S.PRIMARY, (reason_to_restart,), S.DEMOTING, stopper(Goal.RESTART, "fast", "restart"),
@@ -382,9 +396,9 @@ TABLE: tuple[Row, ...] = (
     Row(920, S.DEMOTING, (c.gone,), S.FENCED, o.stopped,
         "PostgreSQL is stopped", wake_s=0.0),
     Row(925, S.DEMOTING, (c.down,), S.DEMOTING, o.kill_orphans,
-        "processes of the ended PostgreSQL linger", wake_s=0.05),
+        "processes of the ended PostgreSQL linger", hold=False, wake_s=0.05),
     Row(930, S.DEMOTING, (killed_in_vain,), S.DEMOTING, o.kill,
-        "the immediate stop did not end PostgreSQL: every process is killed", wake_s=0.2),
+        "the immediate stop did not end PostgreSQL: every process is killed", hold=False, wake_s=0.2),
     Row(935, S.DEMOTING, (c.holds_term, c.permit_near_end, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the permit ends soon: PostgreSQL is stopped at once", hold=False, wake_s=0.05),
     Row(938, S.DEMOTING, (switch_overdue, c.stopping_fast, c.leads, negated(c.stopping)), S.DEMOTING,
@@ -400,7 +414,7 @@ TABLE: tuple[Row, ...] = (
     # --- fenced: PostgreSQL is down, or was found running at the start ---
     Row(1000, S.FENCED, (c.stopping, c.paused, c.running), S.FENCED, o.leave_running,
         "the agent was asked to stop"),
-    Row(1001, S.FENCED, (c.stopping, c.down), S.FENCED, o.resign_and_leave,
+    Row(1001, S.FENCED, (c.stopping, c.gone), S.FENCED, o.resign_and_leave,
         "the agent was asked to stop"),
     Row(1003, S.FENCED, (c.foreign_system, negated(c.holds_term)), S.FAILED, o.refuse_to_run,
         "the data belongs to another cluster"),
@@ -412,6 +426,9 @@ TABLE: tuple[Row, ...] = (
         "the running primary is found under its own lease, and goes on", wake_s=0.0),
     Row(1014, S.FENCED, (c.leads, c.answers, c.in_recovery), S.PROMOTING, o.promote,
         "this node holds the leader key: PostgreSQL is promoted", wake_s=0.02),
+    Row(1015, S.FENCED, (c.leads, c.gone, c.paused, negated(c.guard_fired), negated(c.handing_over)),
+        S.PRIMARY, o.nothing,
+        "this node holds the leader key, and PostgreSQL is down while the cluster is paused"),
     Row(1016, S.FENCED, (c.leads, c.gone, data_is(DataKind.VALID), negated(c.guard_fired), negated(c.handing_over)),
         S.PROMOTING, o.start_primary,
         "this node holds the leader key: PostgreSQL is started in place", wake_s=0.05),
@@ -419,6 +436,9 @@ TABLE: tuple[Row, ...] = (
         "the leader key is given up", hold=False, wake_s=0.2),
     Row(1020, S.FENCED, (c.answers, c.in_recovery), S.STANDBY, o.settle,
         "a running standby is adopted", wake_s=0.0),
+    Row(1021, S.FENCED, (c.answers, c.writable, c.silent, negated(c.guard_met), negated(refused("EnsureGuard"))),
+        S.FENCED, o.meet_guard,
+        "a primary is running, and the DCS does not answer: its guard is asked for its permit", wake_s=0.0),
     Row(1022, S.FENCED, (c.answers, c.writable, c.silent, c.guard_armed), S.FENCED, o.nothing,
         "a primary is running, the DCS does not answer, and the guard still holds its permit", wake_s=0.2),
     Row(1024, S.FENCED, (c.answers, c.writable, c.paused), S.CANDIDATE, o.nothing,

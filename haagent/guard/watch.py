@@ -1,7 +1,8 @@
 """The deadline machine of the guard: what follows from the permit at an instant; pure, and the simulator's too.
 
-Laws: an older term is refused; within a term the permit only moves forward, a newer term brings its own end; it fires
-at the permit's end or when asked to, never before; having fired, it takes no permit until it is cleared.
+Laws: while a permit is in force an older term is refused; with none in force any term may bring one, since an etcd that
+was built anew counts from the beginning. Within a term the permit only moves forward, a newer term brings its own end;
+it fires at the permit's end or when asked to, never before; having fired, it takes no permit until it is cleared.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Watch:
         elif do == "clear":
             self.fired = None
         elif do in ("arm", "extend", "disarm"):
-            if term < self.term:
+            if term < self.term and self.until is not None:
                 return f"term {term} is older than term {self.term}"
             if do == "disarm":
                 self.term, self.until = term, None

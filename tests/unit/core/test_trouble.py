@@ -3,12 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from haagent.core.actions import MoveAside, Plan
+from haagent.core.actions import (
+    Campaign,
+    EnsureGuard,
+    Exit,
+    KillPostgres,
+    MoveAside,
+    Plan,
+    Resign,
+    StartPrimary,
+    StartStandby,
+    StopPostgres,
+)
 from haagent.core.decide import decide
-from haagent.core.facts import DataKind, JobFacts, View
+from haagent.core.facts import (
+    DataKind,
+    FailoverKey,
+    Failure,
+    Goal,
+    GuardFacts,
+    Heartbeat,
+    JobFacts,
+    LeaseFacts,
+    Outcome,
+    View,
+)
 from haagent.core.states import State
-from tests.builders import NOW, a_memory, a_view, stopped
+from haagent.core.terms import Lsn, Revision, Term, later
+from tests.builders import (
+    LEASE,
+    NOW,
+    a_cluster,
+    a_guard,
+    a_lease,
+    a_memory,
+    a_poll,
+    a_primary,
+    a_primary_view,
+    a_reply,
+    a_silent_dcs,
+    a_snapshot,
+    a_view,
+    some_settings,
+    stopped,
+)
 
 
 def state_after(plan: Plan) -> State:
@@ -34,3 +74,126 @@ def test_a_disk_that_does_not_answer_is_waited_for() -> None:
     assert state_after(decide(found)) is State.FENCED
     gone = replace(found, memory=a_memory(State.FENCED), postgres=stopped(DataKind.ABSENT))
     assert state_after(decide(gone)) is State.VACANT
+
+
+# --- a paused cluster ---
+
+
+def paused(**changes: Any) -> View:
+    return a_primary_view(settings=some_settings(pause=True), **changes)
+
+
+def test_an_agent_started_anew_in_a_paused_cluster_leaves_a_stopped_primary_stopped() -> None:
+    """Fault 59: the operator may be at work on the data directory."""
+    view = paused(memory=a_memory(State.FENCED, row=1010), postgres=stopped(), lease=a_lease(permit_s=float("inf")))
+    plan = decide(view)
+    assert state_after(plan) is State.PRIMARY
+    assert not [action for action in plan.actions if isinstance(action, StartPrimary | StartStandby | Resign)]
+    again = decide(replace(view, memory=plan.memory))
+    assert not [action for action in again.actions if isinstance(action, StartPrimary | StartStandby | Resign)]
+    resumed = decide(replace(view, memory=again.memory, settings=some_settings()))
+    assert any(isinstance(action, StartPrimary) for action in resumed.actions)
+
+
+def test_a_primary_found_while_etcd_was_silent_asks_for_the_key_when_it_is_back() -> None:
+    """Else it would be stopped as soon as the pause ends."""
+    view = paused(memory=a_memory(State.STANDBY), lease=LeaseFacts(LEASE), cluster=a_cluster(leader=None))
+    plan = decide(view)
+    assert state_after(plan) is State.CANDIDATE
+    asked = replace(view, memory=plan.memory, peers=a_poll(a_reply("b"), a_reply("c")))
+    assert any(isinstance(action, Campaign) for action in decide(asked).actions)
+    outdated = replace(asked, peers=a_poll(a_reply("b", timeline=2)))
+    assert not [action for action in decide(outdated).actions if isinstance(action, Campaign | StopPostgres)]
+
+
+# --- the guard ---
+
+
+def test_an_agent_started_anew_while_etcd_is_silent_hears_the_guard_before_it_stops_a_primary() -> None:
+    lost = {"memory": a_memory(State.FENCED), "lease": LeaseFacts(), "cluster": a_silent_dcs()}
+    view = a_primary_view(guard=GuardFacts(), **lost)
+    plan = decide(view)
+    assert state_after(plan) is State.FENCED
+    assert any(isinstance(action, EnsureGuard) for action in plan.actions)
+    assert state_after(decide(replace(view, guard=a_guard(permit_s=4.0)))) is State.FENCED
+    assert state_after(decide(replace(view, guard=a_guard()))) is State.DEMOTING
+    failed = (Outcome("EnsureGuard", Failure.UNREACHABLE),)
+    assert state_after(decide(replace(view, outcomes=failed))) is State.DEMOTING
+
+
+def test_a_primary_without_a_guard_for_a_whole_ttl_gives_leadership_up() -> None:
+    for age_s, state in ((5.0, State.PRIMARY), (10.0, State.DEMOTING)):
+        dead = GuardFacts(heard_at=later(NOW, -age_s))
+        assert state_after(decide(a_primary_view(guard=dead))) is state
+
+
+# --- PostgreSQL ---
+
+
+def test_a_crash_recovery_in_place_ends_with_primary_start_timeout() -> None:
+    recovering = replace(a_primary(), server=None, starting=True)
+    view = a_primary_view(postgres=recovering)
+    plan = decide(view)
+    assert state_after(plan) is State.PROMOTING
+    assert state_after(decide(replace(view, memory=plan.memory))) is State.PROMOTING
+    assert state_after(decide(replace(view, memory=plan.memory, postgres=a_primary()))) is State.PRIMARY
+    long = replace(plan.memory, since=later(NOW, -301))
+    assert state_after(decide(replace(view, memory=long))) is State.DEMOTING
+
+
+def test_who_cannot_end_postgresql_does_not_renew_its_lease() -> None:
+    """A process that hangs in the kernel must not keep the cluster leaderless for ever (fault 49)."""
+    lingering = replace(stopped(), orphans=1)
+    killing = a_memory(State.DEMOTING, goal=Goal.HANDOVER, stop_mode="kill", stop_asked_at=later(NOW, -5))
+    for memory, postgres in (
+        (a_memory(State.PRIMARY), lingering),
+        (a_memory(State.PROMOTING), lingering),
+        (killing, lingering),
+        (killing, replace(a_primary(), unreachable_since=later(NOW, -20))),
+    ):
+        assert decide(a_primary_view(memory=memory, postgres=postgres)).hold_until == NOW
+
+
+def test_an_agent_asked_to_stop_ends_orphans_before_it_leaves() -> None:
+    """With the agent its guard would go, too."""
+    view = a_view(memory=a_memory(State.FENCED), postgres=replace(stopped(), orphans=2), stopping=True)
+    actions = decide(view).actions
+    assert any(isinstance(action, KillPostgres) for action in actions)
+    assert not any(isinstance(action, Exit) for action in actions)
+
+
+# --- the leader key ---
+
+
+def test_a_key_that_was_never_renewed_may_have_a_holder_that_writes() -> None:
+    """Deleted by other hands right after the election: the new leader's permit runs."""
+    taken = Heartbeat(Term(120), Revision(120), later(NOW, -1), 10.0, "a")
+    free = replace(a_cluster(leader=None), heartbeat=taken)
+    assert state_after(decide(a_view(cluster=free))) is State.STANDBY
+    long_ago = replace(free, heartbeat=replace(taken, seen_at=later(NOW, -10.2)))
+    assert state_after(decide(a_view(cluster=long_ago))) is State.CANDIDATE
+    released = replace(free, snapshot=a_snapshot(leader=None, released=Term(120)))
+    assert state_after(decide(a_view(cluster=released))) is State.CANDIDATE
+
+
+def test_a_campaign_that_etcd_does_not_take_is_not_tried_again_at_once() -> None:
+    view = a_view(
+        memory=a_memory(State.CANDIDATE, since=later(NOW, -0.1)),
+        cluster=a_cluster(leader=None),
+        peers=a_poll(a_reply("a", lsn=Lsn(1)), a_reply("c", lsn=Lsn(1))),
+        outcomes=(Outcome("Campaign", Failure.UNREACHABLE, "database space exceeded"),),
+    )
+    plan = decide(view)
+    assert plan.memory.stand_back_until > NOW
+    assert "space exceeded" in plan.why
+    assert state_after(decide(replace(view, memory=plan.memory, outcomes=()))) is State.STANDBY
+    faster = replace(view, outcomes=(Outcome("Campaign", Failure.REFUSED, "c holds it"),))
+    assert decide(faster).memory.stand_back_until <= NOW
+
+
+def test_a_change_of_leader_waits_while_postgresql_does_not_answer() -> None:
+    request = FailoverKey(Revision(9), "a", "b")
+    silent = replace(a_primary(), server=None, unreachable_since=NOW)
+    asked = a_poll(a_reply("b"), a_reply("c"))
+    plan = decide(a_primary_view(postgres=silent, cluster=a_cluster(failover=request), peers=asked))
+    assert plan.row == 899, "asking the peers again and again would not help"
