@@ -25,6 +25,7 @@ class Shared:
         self._program, self._settings = program, settings
         self._stack = contextlib.ExitStack()
         self._cluster: Cluster | None = None
+        self._hopeless = ""
 
     def whole(self) -> Cluster:
         """The present cluster, mended; a new one when it can't be."""
@@ -35,10 +36,19 @@ class Shared:
             except (AssertionError, OSError):
                 self.end()
         if self._cluster is None:
-            cluster = self._stack.enter_context(in_namespaces(self._program, self._settings))
-            self._cluster = cluster
-            cluster.start()
+            self._cluster = self._fresh()
         return self._cluster
+
+    def _fresh(self) -> Cluster:
+        assert not self._hopeless, f"no cluster came into being before: {self._hopeless}"
+        cluster = self._stack.enter_context(in_namespaces(self._program, self._settings))
+        try:
+            cluster.start()
+        except (AssertionError, OSError) as error:
+            self._hopeless = str(error)
+            self.end()
+            raise
+        return cluster
 
     def end(self) -> None:
         """Take the cluster down."""
