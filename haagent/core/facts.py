@@ -699,6 +699,8 @@ class Memory:
     """The role last told to callbacks."""
     refusal: str = ""
     """Why the last request for a change of leader was refused."""
+    called_off: Revision | None = None
+    """The request that was begun and given up: it is not begun again before somebody asks anew."""
     initialize_begun: Revision | None = None
     """The revision of the ``initialize`` key that this node created."""
     job_seen: Instant | None = None

@@ -168,6 +168,8 @@ def verdict(v: View) -> tuple[str, str]:
     request = v.snapshot.failover if v.snapshot else None
     if request is None or request.empty or request.candidate == v.me.name:
         return "none", ""
+    if request.revision == v.memory.called_off:
+        return "refuse", v.memory.refusal
     if request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         return "later", f"a switchover is scheduled at {request.scheduled_at}"
     if request.scheduled_at is not None and v.settings.pause:
@@ -417,7 +419,8 @@ def _switch_progress(v: View, one: Pending) -> Reply | None:
     written = v.now - one.intent.received_at > 1.0
     if leader == one.leader and leader is not None and written and (request is None or request.empty):
         why = v.memory.refusal or f"{leader} did not find the candidate fit; its log says why"
-        return Reply(one.intent.id, 412, f"{one.intent.kind} is not possible: {why}; nothing was stopped")
+        done = "" if v.memory.called_off is not None else "; nothing was stopped"
+        return Reply(one.intent.id, 412, f"{one.intent.kind} is not possible: {why}{done}")
     return None
 
 

@@ -473,7 +473,9 @@ def stop_immediately(v: View) -> Orders:
 def call_switch_off(v: View) -> Orders:
     """A standby that does not answer any more can hold up an orderly stop; this node has every commit, and goes on."""
     why = f"PostgreSQL could not be stopped in good order within {v.settings.ttl:g} s: a standby does not confirm"
+    request = v.cluster.snapshot.failover if v.cluster.snapshot else None
     changes = {"goal": Goal.RESTART, "stop_mode": "immediate", "refusal": why, "switch_started_at": None}
+    changes["called_off"] = request.revision if request else None
     return Orders((StopPostgres("immediate"),), changes, why)
 
 

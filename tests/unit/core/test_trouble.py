@@ -12,6 +12,7 @@ from haagent.core.actions import (
     KillPostgres,
     MoveAside,
     Plan,
+    PutFailover,
     Resign,
     StartPrimary,
     StartStandby,
@@ -197,3 +198,20 @@ def test_a_change_of_leader_waits_while_postgresql_does_not_answer() -> None:
     asked = a_poll(a_reply("b"), a_reply("c"))
     plan = decide(a_primary_view(postgres=silent, cluster=a_cluster(failover=request), peers=asked))
     assert plan.row == 899, "asking the peers again and again would not help"
+
+
+def test_a_change_of_leader_that_was_called_off_is_not_begun_again() -> None:
+    """PostgreSQL would be stopped again and again, as long as the request stands."""
+    request = FailoverKey(Revision(9), "a", "b")
+    cluster = a_cluster(failover=request)
+    stopping = a_memory(State.DEMOTING, goal=Goal.SWITCHOVER, stop_mode="fast", stop_asked_at=later(NOW, -11))
+    plan = decide(a_primary_view(memory=stopping, cluster=cluster))
+    assert plan.row == 938
+    back = replace(plan.memory, state=State.PRIMARY, goal=Goal.NONE)
+    asked = a_poll(a_reply("b"), a_reply("c"))
+    refused = decide(a_primary_view(memory=back, cluster=cluster, peers=asked))
+    assert refused.row == 870
+    assert "could not be stopped" in refused.why
+    assert PutFailover(None, None, None, Revision(9)) in refused.actions
+    anew = a_cluster(failover=replace(request, revision=Revision(12)))
+    assert decide(a_primary_view(memory=refused.memory, cluster=anew, peers=asked)).row == 875
