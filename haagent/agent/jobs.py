@@ -1,14 +1,17 @@
-"""The one long job at a time: started by an action, its end seen in a later View."""
+"""The one long job at a time: started by an action, its end seen in a later View, however it ended."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from haagent.core.facts import JobFacts, Progress
+from haagent.core.facts import Failure, JobFacts, Progress
 from haagent.ports import Clock, PortError, Refused
+
+log = logging.getLogger("haagent.jobs")
 
 Report = Callable[[Progress], None]
 
@@ -39,15 +42,20 @@ class Jobs:
 
     async def _run(self, work: Callable[[Report], Awaitable[Any]]) -> None:
         error: str | None = None
+        failure: Failure | None = None
         result: Any = None
         try:
             result = await work(self._report)
-        except PortError as failure:
-            error = str(failure) or type(failure).__name__
+        except PortError as why:
+            error, failure = str(why) or type(why).__name__, why.failure
         except asyncio.CancelledError:
             error = "it was cancelled"
+        except Exception as why:
+            # A job that never ends would hold its node up for ever.
+            error = f"an error of the agent's own, see its log: {type(why).__name__}"
+            log.exception("the job %s failed in the agent itself", self._facts.kind if self._facts else "")
         if self._facts is not None:
-            self._facts = replace(self._facts, done=True, error=error, result=result)
+            self._facts = replace(self._facts, done=True, error=error, failure=failure, result=result)
             self._wake(f"{self._facts.kind} ended")
 
     def _report(self, progress: Progress) -> None:

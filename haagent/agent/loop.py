@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from haagent.agent.hooks import Hooks
 from haagent.agent.jobs import Jobs
+from haagent.agent.journal import request_of
 from haagent.agent.keeper import Keeper
 from haagent.agent.observe import Observer
 from haagent.agent.perform import Hands, Performer, Ports
@@ -130,8 +131,9 @@ class Agent:
         self._next_intent += 1
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[number] = future
-        self._intents.append(Intent(number, kind, body, self._ports.clock.now(), origin))
-        log.info("request %d: %s from %s: %s", number, kind, origin or "unknown", dict(body))
+        intent = Intent(number, kind, body, self._ports.clock.now(), origin)
+        self._intents.append(intent)
+        log.info("request %d: %s from %s: %s", number, kind, origin or "unknown", request_of(intent)["asked"])
         self.wake(f"request {kind}")
         try:
             return await future

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from haagent.core import election, lease, synchrony
-from haagent.core.facts import DataKind, Goal, Heartbeat, PeerReply, Pending, Upstream, View
+from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline, later
 
 Condition = Callable[[View], bool]
@@ -511,6 +511,11 @@ def job_failed(kind: str) -> Condition:
 
     failed.__name__ = f"{kind} failed"
     return failed
+
+
+def source_away(v: View) -> bool:
+    """The last job failed because somebody could not be reached, or did not answer in time."""
+    return v.job is not None and v.job.failure in (Failure.UNREACHABLE, Failure.UNKNOWN)
 
 
 def refused(action: str) -> Condition:

@@ -549,6 +549,8 @@ class JobFacts:
     started_at: Instant
     done: bool = False
     error: str | None = None
+    failure: Failure | None = None
+    """Which of the three failures it was; None when it was none of them."""
     result: Any = None
     progress: Progress | None = None
 

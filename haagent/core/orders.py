@@ -49,6 +49,8 @@ from haagent.core.terms import Instant, SystemId, later
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
 STAND_BACK_S = 10.0
+SOURCE_AWAY_S = 5.0
+"""How long a rewind waits for a source that could not be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,9 @@ def rewind(v: View) -> Orders:
 
 
 def rewind_failed(v: View) -> Orders:
-    return Orders((), _backoff(v), _job_error(v))
+    """Tried again; a source that could not be reached speaks neither against the rewind nor for a new copy."""
+    changes = {"retry_at": later(v.now, SOURCE_AWAY_S)} if c.source_away(v) else _backoff(v)
+    return Orders((), changes, _job_error(v))
 
 
 def discard_diverged(v: View) -> Orders:

@@ -504,6 +504,8 @@ TABLE: tuple[Row, ...] = (
         "the agent was asked to stop"),
     Row(1120, S.REWINDING, (job_done("rewind"),), S.STARTING, o.start_clone,
         "the history was rewound", wake_s=0.1),
+    Row(1128, S.REWINDING, (job_failed("rewind"), c.source_away), S.FENCED, o.rewind_failed,
+        "pg_rewind could not reach its source: it is tried again"),
     Row(1130, S.REWINDING, (job_failed("rewind"), tried_enough, may_discard_after_rewind),
         S.VACANT, o.discard_failed_rewind,
         "pg_rewind failed: the copy is moved aside", wake_s=0.0),

@@ -126,7 +126,10 @@ class GuardClient:
     # --- the connection --------------------------------------------------------------------------------------------
 
     def _connect(self) -> bool:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        except OSError:
+            return False
         try:
             connection.connect("\0" + self.address)
         except OSError:
@@ -148,13 +151,16 @@ class GuardClient:
         term, until = ("0", "") if self._permit is None else (str(self._permit[0]), repr(float(self._permit[1])))
         root = str(Path(haagent.__file__).parent.parent)
         # -I -S: nothing of the environment and of site-packages gets into this process; so it is shown its package.
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-c", GUARD, root),
-            *(self.address, str(self.data_dir), str(self.marker), str(self.kill_time_s), term, until),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", GUARD, root),
+                *(self.address, str(self.data_dir), str(self.marker), str(self.kill_time_s), term, until),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:  # the interpreter was replaced by an upgrade, or this machine is out of processes
+            return f"{sys.executable} cannot be started: {error.strerror}"
         try:
             ended = await asyncio.wait_for(process.wait(), timeout)
         except TimeoutError:

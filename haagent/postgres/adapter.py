@@ -157,7 +157,11 @@ class PostgresAdapter:
         return await on_disk(lambda: move_aside(self.settings, why))
 
     async def run_hook(self, command: str, arguments: Sequence[str], timeout: float) -> int:
-        return await run_hook([*shlex.split(command), *arguments], timeout)
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise Refused(f"what is configured is no command line: {error}") from error
+        return await run_hook([*words, *arguments], timeout)
 
     async def close(self) -> None:
         """Give up the connection and the watch; PostgreSQL runs on."""

@@ -215,3 +215,17 @@ def test_a_change_of_leader_that_was_called_off_is_not_begun_again() -> None:
     assert PutFailover(None, None, None, Revision(9)) in refused.actions
     anew = a_cluster(failover=replace(request, revision=Revision(12)))
     assert decide(a_primary_view(memory=refused.memory, cluster=anew, peers=asked)).row == 875
+
+
+def test_a_rewind_whose_source_is_away_is_tried_until_it_is_back() -> None:
+    """Trouble of the network must not end in a node that needs an operator."""
+    memory = a_memory(State.REWINDING, attempts=3)
+    for failure, state in ((Failure.UNREACHABLE, State.FENCED), (Failure.REFUSED, State.FAILED)):
+        job = JobFacts("rewind", NOW, done=True, error="no replication connection", failure=failure)
+        plan = decide(a_view(memory=memory, postgres=stopped(), job=job))
+        assert state_after(plan) is state
+    plan = decide(
+        a_view(memory=replace(memory, attempts=0), postgres=stopped(), job=replace(job, failure=Failure.UNKNOWN))
+    )
+    assert plan.memory.attempts == 0
+    assert plan.memory.retry_at > NOW
