@@ -31,7 +31,7 @@ from haagent.core.facts import (
     View,
 )
 from haagent.core.states import State
-from haagent.core.terms import Instant, LeaseId, Revision, Term
+from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline
 
 log = logging.getLogger("haagent.loop")
 
@@ -83,7 +83,13 @@ class Agent:
         self._performer = Performer(me, ports, hands)
         self._settings = settings(None)
         self._config_revision: Revision | None = None
-        self._memory = Memory(state=State.FENCED, since=ports.clock.now(), resumable=self._left_behind())
+        made = ports.store.load().get("made")
+        self._memory = Memory(
+            state=State.FENCED,
+            since=ports.clock.now(),
+            resumable=self._left_behind(),
+            made=Timeline(made) if isinstance(made, int) else None,
+        )
         self._outcomes: tuple[Outcome, ...] = ()
         self._view: View | None = None
 

@@ -92,8 +92,14 @@ class Performer:
 
     async def campaign(self, action: a.Campaign) -> Term:
         term = await self.hands.keeper.campaign()
-        self.ports.store.save({"term": int(term), "lease_id": int(self.hands.keeper.facts().lease_id or 0)})
+        self._keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
         return term
+
+    def remember(self, action: a.Remember) -> None:
+        self._keep(made=None if action.made is None else int(action.made))
+
+    def _keep(self, **values: int | None) -> None:
+        self.ports.store.save({**self.ports.store.load(), **values})
 
     async def depose(self, action: a.Depose) -> None:
         await self.ports.dcs.depose(action.revision, self.timeout, action.released)
@@ -304,6 +310,7 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.StopPostgres: Performer.stop,
     a.KillPostgres: Performer.kill,
     a.Promote: Performer.promote,
+    a.Remember: Performer.remember,
     a.Configure: Performer.configure,
     a.ReloadPostgres: Performer.reload_postgres,
     a.StirStandbys: Performer.stir_standbys,

@@ -113,6 +113,13 @@ class Promote(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class Remember(Action):
+    """Keep on this node's disk which timeline its own promotion makes; None: its data comes from another node."""
+
+    made: Timeline | None
+
+
+@dataclass(frozen=True, slots=True)
 class Configure(Action):
     """Write the configuration files and reload."""
 

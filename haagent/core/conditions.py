@@ -331,10 +331,31 @@ def leader_member_facts(v: View) -> tuple[int, Lsn] | None:
     return (int(member.timeline), member.lsn)
 
 
+def on_own_timeline(v: View) -> bool:
+    """This data is on the timeline that its own promotion made: nobody else can lead on the same one."""
+    server = v.postgres.server
+    own = server.timeline if server is not None else v.postgres.data.timeline
+    return v.memory.made is not None and own == v.memory.made
+
+
+def twin(v: View) -> bool:
+    """Another primary made a timeline of the very number that a promotion made here: the histories only look alike.
+
+    It happens when a primary dies before anybody has streamed its new timeline.
+    """
+    facts = leader_member_facts(v)
+    return led_by_other(v) and on_own_timeline(v) and facts is not None and facts[0] == v.memory.made
+
+
+def awaits_timeline(v: View) -> bool:
+    """It is not known yet whether the leader is on a later timeline than the one made here."""
+    return led_by_other(v) and on_own_timeline(v) and (leader_member_facts(v) is None or twin(v))
+
+
 def upstream(v: View) -> Upstream | None:
     """From whom this node should stream: the running member it names, else the leader; None when nobody is."""
     snapshot, leader = v.snapshot, v.leader
-    if snapshot is None or leader is None or leader.name == v.me.name:
+    if snapshot is None or leader is None or leader.name == v.me.name or awaits_timeline(v):
         return None
     wanted = v.me.tags.replicatefrom
     named = snapshot.member(wanted) if wanted and wanted != v.me.name else None

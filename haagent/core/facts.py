@@ -711,6 +711,8 @@ class Memory:
     """``pre_promote`` allowed this promotion."""
     published_under: LeaseId | None = None
     """The lease under which this node's member key was last written: under another one it must be written again."""
+    made: Timeline | None = None
+    """The last timeline that a promotion of this very data made, as the local store has it."""
     resumable: tuple[Term, LeaseId] | None = None
     """The term and lease of this node's previous agent, as its local store has them."""
     sync_revision: Revision | None = None

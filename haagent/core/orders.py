@@ -33,6 +33,7 @@ from haagent.core.actions import (
     Promote,
     PutConfig,
     PutFailover,
+    Remember,
     Resign,
     ResumeLease,
     Rewind,
@@ -44,7 +45,7 @@ from haagent.core.facts import DataKind, Failure, FenceFacts, Goal, Pending, Ups
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.states import State
-from haagent.core.terms import Instant, SystemId, later
+from haagent.core.terms import Instant, SystemId, Timeline, later
 
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
@@ -169,7 +170,9 @@ def _aside(v: View, why: str) -> tuple[Action, ...]:
 
 def start_clone(v: View) -> Orders:
     orders = start_standby(v)
-    return replace(orders, memory={**orders.memory, "clone_source": None, "attempts": 0, "divergence": None})
+    changes = {**orders.memory, "clone_source": None, "attempts": 0, "divergence": None, "made": None}
+    forget: tuple[Action, ...] = () if v.memory.made is None else (Remember(None),)
+    return replace(orders, actions=(*forget, *orders.actions), memory=changes)
 
 
 def end_job(v: View) -> Orders:
@@ -360,7 +363,14 @@ def promote_again(v: View) -> Orders:
         begin = publish.configured(v, _present_upstream(v), synchrony.first_names(v))
         detail = f"first synchronous_standby_names become {synchrony.first_names(v)!r}"
         return Orders((*synchrony.claim(v), *begin), {"promoted_at": None}, detail)
-    return Orders((*_arm(v), *synchrony.claim(v), Promote(term)), {"promoted_at": v.now})
+    # Before it is made, so that a primary that dies at once still knows the timeline as its own.
+    changes: dict[str, Any] = {"promoted_at": v.now}
+    note: tuple[Action, ...] = ()
+    server = v.postgres.server
+    if server is not None and v.memory.made != server.timeline + 1:
+        changes["made"] = Timeline(server.timeline + 1)
+        note = (Remember(changes["made"]),)
+    return Orders((*note, *_arm(v), *synchrony.claim(v), Promote(term)), changes)
 
 
 def _present_upstream(v: View) -> Upstream | None:
@@ -386,7 +396,8 @@ def adopt(v: View) -> Orders:
 
 def begin_to_lead(v: View) -> Orders:
     checkpoint: tuple[Action, ...] = () if v.memory.checkpointed else (Checkpoint(),)
-    changes = {
+    made: tuple[Action, ...] = ()
+    changes: dict[str, Any] = {
         "attempts": 0,
         "start_failures": 0,
         "goal": Goal.NONE,
@@ -394,7 +405,11 @@ def begin_to_lead(v: View) -> Orders:
         "switch_started_at": None,
         "prepared": False,
     }
-    return Orders((*_role_callback(v, "primary"), *publish.request_done(v), *publish.led(v), *checkpoint), changes)
+    server = v.postgres.server
+    if server is not None and not v.memory.checkpointed and v.memory.made != server.timeline:
+        made, changes["made"] = (Remember(server.timeline),), server.timeline
+    callback = _role_callback(v, "primary")
+    return Orders((*callback, *made, *publish.request_done(v), *publish.led(v), *checkpoint), changes)
 
 
 def lead(v: View) -> Orders:

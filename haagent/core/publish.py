@@ -16,7 +16,7 @@ from haagent.core.actions import (
     PutConfig,
     PutFailover,
 )
-from haagent.core.conditions import as_upstream, leads, upstream
+from haagent.core.conditions import as_upstream, awaits_timeline, leads, upstream
 from haagent.core.facts import Goal, Member, ServerConfig, Upstream, View
 from haagent.core.states import State
 
@@ -151,7 +151,7 @@ def followed(v: View) -> tuple[Action, ...]:
     if v.snapshot is None:
         return ()
     source = upstream(v)
-    if source is None and v.postgres.configured is not None:
+    if source is None and v.postgres.configured is not None and not awaits_timeline(v):
         source = v.postgres.configured.upstream
     return configured(v, source) + member_slots(v)
 
