@@ -34,7 +34,7 @@ ROWS = {state: rows_of(state) for state in State}
 def decide(v: View) -> Plan:
     """What to do now. AssertionError when the plan would break a law: the agent then ends, and the permit runs out."""
     replies, memory = intents.admit(v)
-    v = replace(v, memory=replace(memory, **synchrony.remembered(v)))
+    v = replace(v, memory=replace(memory, slots_seen=publish.slots_seen(v), **synchrony.remembered(v)))
     memory = v.memory
     row = first_fit(v)
     orders = row.do(v)

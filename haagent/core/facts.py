@@ -718,6 +718,8 @@ class Memory:
     sync_revision: Revision | None = None
     """The revision of the ``sync`` key as this agent last wrote it; None when it may have a write under way."""
     sync_names: InForce | None = None
+    slots_seen: Mapping[str, Instant] = field(default_factory=dict)
+    """When the member of each slot was last there: its slot outlives it for ``member_slots_ttl``."""
     leaving_at: Instant | None = None
     """Since when this synchronous standby asks to be let go, before it stops."""
 

@@ -19,6 +19,7 @@ from haagent.core.actions import (
 from haagent.core.conditions import as_upstream, awaits_timeline, leads, upstream
 from haagent.core.facts import Goal, Member, ServerConfig, Upstream, View
 from haagent.core.states import State
+from haagent.core.terms import Instant
 
 USUAL_PARAMETERS = {
     "recovery_init_sync_method": "syncfs",
@@ -156,6 +157,13 @@ def followed(v: View) -> tuple[Action, ...]:
     return configured(v, source) + member_slots(v)
 
 
+def slots_seen(v: View) -> Mapping[str, Instant]:
+    """When the member of each slot was last there."""
+    if v.snapshot is None:
+        return v.memory.slots_seen
+    return slots.last_seen(v.memory.slots_seen, v.snapshot, v.now, v.settings)
+
+
 def member_slots(v: View) -> tuple[Action, ...]:
     """Create, drop and advance the member slots of this node."""
     snapshot, server = v.snapshot, v.postgres.server
@@ -163,8 +171,9 @@ def member_slots(v: View) -> tuple[Action, ...]:
         return ()
     leader = snapshot.leader.name if snapshot.leader else None
     keep = slots.wanted(snapshot, v.me.name, leader, v.settings, v.me.tags.may_lead)
-    retained = frozenset(snapshot.status.retain_slots) if snapshot.status else frozenset[str]()
-    order = slots.difference(server, keep, retained, v.settings, snapshot.status)
+    present = {slots.slot_name(m.name) for m in snapshot.members}
+    away = slots.retained(v.memory.slots_seen, v.now, v.settings) - present
+    order = slots.difference(server, keep, away, v.settings, snapshot.status)
     return () if order is None else (order,)
 
 
@@ -177,9 +186,8 @@ def led(v: View) -> tuple[Action, ...]:
         return orders
     orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v)
     known = slots.positions(server, v.me.name)
-    member_names = [slots.slot_name(m.name) for m in snapshot.members]
-    permanent = slots.permanent(v.settings)
-    retain = tuple(sorted(name for name in known if name in member_names and name not in permanent))
+    theirs = slots.retained(v.memory.slots_seen, v.now, v.settings) - slots.permanent(v.settings).keys()
+    retain = tuple(sorted(theirs & known.keys()))
     status = snapshot.status
     if status is None or (status.optime, dict(status.slots), status.retain_slots) != (server.lsn, known, retain):
         orders += (PublishStatus(term, server.lsn, known, retain),)

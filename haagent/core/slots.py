@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from haagent.core.actions import SyncSlots
 from haagent.core.facts import Document, Member, ServerFacts, Settings, SlotFacts, Snapshot, Status
-from haagent.core.terms import Lsn
+from haagent.core.terms import Instant, Lsn
 
 
 def slot_name(member: str) -> str:
@@ -45,6 +45,24 @@ def wanted(snapshot: Snapshot, me: str, leader: str | None, settings: Settings, 
         found |= {name for name, kind in permanent(settings).items() if kind == "physical"}
     found.discard(slot_name(me))
     return frozenset(found)
+
+
+def last_seen(seen: Mapping[str, Instant], snapshot: Snapshot, now: Instant, settings: Settings) -> dict[str, Instant]:
+    """When the member of each slot was last there, after one more look.
+
+    What an earlier leader retained counts from when this node first heard of it; what has expired is remembered as
+    long as the leader still retains it, lest it begin anew.
+    """
+    handed_on = snapshot.status.retain_slots if snapshot.status else ()
+    gone = {slot_name(m.name) for m in snapshot.members if m.tags.get("nostream")}
+    found = dict.fromkeys(handed_on, now) | dict(seen) | {slot_name(m.name): now for m in snapshot.members}
+    kept = {name: at for name, at in found.items() if name in handed_on or now - at < settings.member_slots_ttl}
+    return {name: at for name, at in kept.items() if name not in gone}
+
+
+def retained(seen: Mapping[str, Instant], now: Instant, settings: Settings) -> frozenset[str]:
+    """Slots of members that are there, or were there less than ``member_slots_ttl`` ago."""
+    return frozenset(name for name, at in seen.items() if now - at < settings.member_slots_ttl)
 
 
 def permanent(settings: Settings) -> dict[str, str]:
