@@ -17,6 +17,7 @@ from tests.real.record import Record
 from tests.real.waiting import now, wait_until
 from tests.real.writers import Writers
 
+STARTED_WITHIN_S = 30.0
 WHOLE_WITHIN_S = 90.0
 WRITES_WITHIN_S = 15.0
 PAUSE_S = 0.05
@@ -150,6 +151,7 @@ def play(trial: Trial, kinds: dict[str, Fault], drawn: Round) -> Played:
 def _lively(trial: Trial, played: Played) -> Iterator[Violation]:
     """Healed, the cluster becomes whole within a bound, and clients write by every way."""
     try:
+        wait_until(lambda: trial.services.all_run, "every service to run again", STARTED_WITHIN_S)
         trial.cluster.wait_whole(WHOLE_WITHIN_S)
         trial.journal.say("round", f"whole {now() - played.healed_at:.1f} s after healing")
         since = now()

@@ -51,7 +51,8 @@ class Options:
     @property
     def settings(self) -> ClusterSettings:
         """The cluster's."""
-        dynamic: dict[str, object] = {}
+        # Two primaries may die so early that both make the same timeline: only a new copy mends the one that lost.
+        dynamic: dict[str, object] = {"postgresql": {"remove_data_directory_on_diverged_timelines": True}}
         if self.sync != "off":
             dynamic["synchronous_mode"] = True if self.sync == "on" else self.sync
             dynamic["synchronous_mode_strict"] = self.strict

@@ -67,14 +67,10 @@ class Services(threading.Thread):
         with self.turn:
             self._services[name].held.discard(deed)
 
-    def expect_end(self, name: str) -> None:
-        """What happens next may end it."""
-        with self.turn:
-            self._services[name].killed = True
-
-    def held(self, name: str) -> bool:
-        """Whether a fault keeps it down."""
-        return bool(self._services[name].held)
+    @property
+    def all_run(self) -> bool:
+        """Whether nothing is down."""
+        return all(service.running() for service in self._services.values())
 
     def _look_after(self, service: Service) -> None:
         if service.running():
