@@ -76,5 +76,6 @@ def test_one_round_of_a_run_is_the_same_alone() -> None:
 def test_the_command_names_all_that_matters() -> None:
     options = Options(5, 2.5, "quorum", strict=True, fence=False)
     assert options.command == "make chaos SEED=5 MINUTES=2.5 SYNC=quorum STRICT=1 NO_FENCE=1"
-    assert options.settings.dcs == {"synchronous_mode": "quorum", "synchronous_mode_strict": True}
-    assert Options(5, 2.5).settings.dcs == {}
+    mending = {"postgresql": {"remove_data_directory_on_diverged_timelines": True}}
+    assert options.settings.dcs == {"synchronous_mode": "quorum", "synchronous_mode_strict": True, **mending}
+    assert Options(5, 2.5).settings.dcs == mending
