@@ -105,6 +105,11 @@ chaos: as-root test-packages ## a real cluster under drawn faults, judged, with 
 		$(if $(STRICT),--strict) $(if $(NO_FENCE),--no-fence) $(if $(REPORT),--report $(REPORT)) \
 		$(foreach number,$(ROUND),--only $(number)) $(if $(ROUND_S),--round-seconds $(ROUND_S))
 
+.PHONY: calm
+calm: as-root test-packages ## no fault, hence no alarm: a real cluster with the default timing (MINUTES=60 LOAD=1 for busy cores)
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@$(RUN) -m tests.chaos.calm --minutes $(or $(MINUTES),60) $(if $(LOAD),--load)
+
 .PHONY: generate
 generate: $(VENV)/.dependencies ## render what is declared once: sample file, manual, schema, OpenAPI
 	@$(RUN) -m haagent.config.render
