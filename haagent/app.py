@@ -12,11 +12,11 @@ import secrets
 import signal
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from haagent import __version__
+from haagent import __version__, tools
 from haagent.agent import journal
 from haagent.agent.loop import Agent
 from haagent.agent.perform import Ports
@@ -275,30 +275,29 @@ def _write_json(path: Path, document: Document) -> None:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="haagent", description="High availability for one PostgreSQL node.")
-    parser.add_argument("config", nargs="?", metavar="CONFIG.yml", help="the configuration; else the environment's")
+    parser.add_argument("config", nargs="?", metavar="FILE", help="the configuration; else the environment's")
     parser.add_argument("--validate-config", action="store_true", help="check the configuration and end")
+    parser.add_argument(
+        "-p", "--print", action="store_true", help="with --validate-config: show every setting and its origin"
+    )
+    parser.add_argument(
+        "--generate-config", action="store_true", help="write FILE for the PostgreSQL that runs here, and end"
+    )
+    parser.add_argument("--dsn", default="", help="with --generate-config: how to connect to it, as a superuser")
+    parser.add_argument("--generate-sample-config", action="store_true", help="write a complete sample, and end")
     parser.add_argument("--version", action="version", version=f"haagent {__version__}")
     return parser.parse_args(argv)
-
-
-def validate(path: str | None, environ: Mapping[str, str]) -> int:
-    """Check a configuration; what is wrong with it goes to standard error."""
-    try:
-        config = load(path, environ, strict=True)
-    except ConfigError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 1
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
-    print(f"{config.source}: valid")  # noqa: T201
-    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``haagent``."""
     given = arguments(argv)
-    if given.validate_config:
-        return validate(given.config, os.environ)
+    if given.validate_config or given.print:
+        return tools.validate(given.config, os.environ, given.print)
+    if given.generate_sample_config:
+        return tools.generate_sample(given.config)
+    if given.generate_config:
+        return tools.generate_config(given.config, given.dsn, os.environ)
     try:
         config = load(given.config, os.environ)
     except ConfigError as error:

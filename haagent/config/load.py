@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from haagent import __version__
 from haagent.config import dynamic, logs, schema, tree
 from haagent.config.field import Path
-from haagent.config.fields import FOREIGN, Dynamic, Etcd, Log, RestApi, Sections
+from haagent.config.fields import FOREIGN, LOCAL_FIELDS, Dynamic, Etcd, Log, RestApi, Sections
 from haagent.config.postgresql import Authentication, Role
 from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.values import Address, Listen, Secret
@@ -44,6 +44,8 @@ class Config(Sections):
     published_tags: Document = field(default_factory=dict)
     given_postgresql: Mapping[str, Any] = field(default_factory=dict)
     """What the file itself says of PostgreSQL, without defaults."""
+    origins: Mapping[Path, str] = field(default_factory=dict)
+    """Where each setting that is not at its default was given: the file, or a variable of the environment."""
 
     def __repr__(self) -> str:
         return f"Config({self.scope}/{self.name} from {self.source})"
@@ -130,7 +132,16 @@ def load(path: str | None, environ: Mapping[str, str], *, strict: bool = False, 
     unknown = [*found.unknown, *unknown]
     problems += [*found.errors, *(unknown if strict else [])]
     warnings = [*found.warnings, *([] if strict else unknown)]
-    return _Finish(source, root, given, client, problems, warnings).config()
+    places = {row.path: origins.get(row.path, source) for row in LOCAL_FIELDS if _is_given(given, row.path)}
+    return replace(_Finish(source, root, given, client, problems, warnings).config(), origins=places)
+
+
+def _is_given(given: Any, path: Path) -> bool:
+    for part in path:
+        if not isinstance(given, dict) or part not in given:
+            return False
+        given = given[part]
+    return True
 
 
 def _raw(path: str | None, environ: Mapping[str, str]) -> tuple[Any, str, list[Problem]]:
