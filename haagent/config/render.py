@@ -66,9 +66,10 @@ Names and meanings are those that Patroni documents, so that its files work as t
 under `haagent` and at `etcd3.transport`. Durations are seconds, or a number with a unit (`500ms`, `30min`). Booleans
 and numbers may be given as text. Null counts as not given.
 
-`haagent --validate-config FILE` checks a file and touches nothing; unknown names are errors there. With `--print` it shows
-every setting in use with its origin: default, DCS, file or environment. `haagent --generate-config FILE` writes a file for
-the PostgreSQL that runs on this machine (`--dsn` says how to reach it), `haagent --generate-sample-config FILE` a sample.
+`haagent --validate-config FILE` checks a file and touches nothing; unknown names are errors there. With `--print` it
+shows every setting in use with its origin: default, DCS, file or environment. `haagent --generate-config FILE` writes a
+file for the PostgreSQL that runs on this machine (`--dsn` says how to reach it), `--generate-sample-config FILE` a
+sample.
 """
 
 DYNAMIC_INTRODUCTION = (
