@@ -20,6 +20,7 @@ from haagent import __version__, tools
 from haagent.agent import journal
 from haagent.agent.loop import Agent
 from haagent.agent.perform import Ports
+from haagent.agent.protections import Protections
 from haagent.config.load import Config, load
 from haagent.config.logs import Logs
 from haagent.config.problems import ConfigError
@@ -42,7 +43,15 @@ from haagent.rest.client import RestPeers
 from haagent.rest.metrics import Counters
 from haagent.rest.server import ListenError, RestServer
 from haagent.rest.settings import SettingsError
-from haagent.wiring import client_settings, etcd_kv, postgres_settings, rest_settings, state_dir
+from haagent.watchdog.device import DeviceWatchdog
+from haagent.wiring import (
+    client_settings,
+    etcd_kv,
+    postgres_settings,
+    rest_settings,
+    state_dir,
+    watchdog_settings,
+)
 
 log = logging.getLogger("haagent")
 
@@ -65,6 +74,7 @@ class Service:
         self._notifier = Notifier(os.environ)
         self._rows: Counter[int] = Counter()
         self._ticks = self._stalls = self._fences = 0
+        self._protections = Protections()
         self._last_fence: FenceReport | None = None
         self._uncopied: Document | None = None
         self._ticked_at = self._clock.now()
@@ -81,7 +91,11 @@ class Service:
         self._peers = RestPeers(client_settings(config), self._clock.now)
         given = config.postgresql
         fence = CommitFence(given.commit_fence, data_dir, Path(given.bin_dir) if given.bin_dir else None, here)
-        ports = Ports(self._dcs, self._postgres, self._guard, self._peers, self._clock, FileStore(here), fence)
+        store = FileStore(here)
+        self._watchdog = DeviceWatchdog(
+            watchdog_settings(config), self._clock, left=_left_running(store.load().get("watchdog"), self._clock.now())
+        )
+        ports = Ports(self._dcs, self._postgres, self._guard, self._peers, self._clock, store, fence, self._watchdog)
         self._agent = Agent(
             config.me(),
             ports,
@@ -185,6 +199,7 @@ class Service:
             config = replace(config, **{key: getattr(self._config, key) for key in fixed})
         self._config = config
         self._postgres.settings = postgres_settings(config)
+        self._watchdog.settings = watchdog_settings(config)
         self._logs.apply(config.log)
         self._agent.reread(config.me())
         self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
@@ -221,6 +236,7 @@ class Service:
             log.warning(
                 "the loop stood still for %.1f s: this machine is overloaded or was paused", view.now - self._due_at
             )
+        self._protections.noted(view, plan.memory.state)
         self._keep_copy(view)
         self._ticked_at, self._due_at = view.now, Instant(view.now + plan.wake_in)
         status = f"{plan.memory.state.value}: {plan.memory.why}"
@@ -247,6 +263,11 @@ class Service:
             fences=self._fences,
             journal_lost=self._written.lost,
         )
+
+
+def _left_running(opened_at: object, now: Instant) -> bool:
+    """Whether an earlier agent opened the watchdog device and never stopped it, in this boot as far as can be told."""
+    return isinstance(opened_at, int) and opened_at <= now
 
 
 def _callbacks(config: Config) -> dict[str, str]:

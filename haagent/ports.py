@@ -26,6 +26,7 @@ from haagent.core.facts import (
     SlotFacts,
     Snapshot,
     Upstream,
+    WatchdogFacts,
 )
 from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term
 
@@ -326,6 +327,40 @@ class NoFence:
         return
 
     def refuse(self, term: Term) -> None:
+        return
+
+
+class Watchdog(Protocol):
+    """The kernel's watchdog device: it resets this machine when no renewal is proven for its timeout."""
+
+    def facts(self) -> WatchdogFacts: ...
+
+    async def open(self, ttl: float, timeout: float) -> None:
+        """Start its timer; Refused when it can't be used and the settings require it."""
+        ...
+
+    def feed(self, until: Instant, ttl: float) -> None:
+        """A renewal was proven: the lease ends at ``until``; never blocks."""
+        ...
+
+    async def close(self, timeout: float) -> None:
+        """Stop its timer: PostgreSQL is not writable, or the cluster is paused."""
+        ...
+
+
+class NoWatchdog:
+    """For where there is none."""
+
+    def facts(self) -> WatchdogFacts:
+        return WatchdogFacts()
+
+    async def open(self, ttl: float, timeout: float) -> None:
+        return
+
+    def feed(self, until: Instant, ttl: float) -> None:
+        return
+
+    async def close(self, timeout: float) -> None:
         return
 
 

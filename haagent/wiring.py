@@ -10,6 +10,7 @@ from haagent.dcs.gateway import Gateway
 from haagent.dcs.settings import EtcdSettings
 from haagent.postgres.settings import Login, PostgresSettings
 from haagent.rest.settings import ClientSettings, RestSettings, SettingsError
+from haagent.watchdog.device import WatchdogSettings
 
 
 def state_dir(config: Config) -> Path:
@@ -97,6 +98,12 @@ def rest_settings(config: Config) -> RestSettings:
         request_queue_size=max(given.request_queue_size, RestSettings().request_queue_size),
         server_tokens=given.server_tokens.lower(),
     )
+
+
+def watchdog_settings(config: Config) -> WatchdogSettings:
+    """For the watchdog device."""
+    given = config.watchdog
+    return WatchdogSettings(given.mode, given.device, given.driver, given.safety_margin)
 
 
 def client_settings(config: Config) -> ClientSettings:

@@ -15,7 +15,7 @@ from typing import Protocol
 from haagent.core.facts import LeaseFacts, Timing
 from haagent.core.lease import proven
 from haagent.core.terms import Instant, LeaseId, Term, later
-from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused
+from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused, Watchdog
 
 RETRY_S = 0.2
 FOREVER = Instant(float("inf"))
@@ -31,6 +31,8 @@ class KeeperPorts(Protocol):
     @property
     def fence(self) -> Fence: ...
     @property
+    def watchdog(self) -> Watchdog: ...
+    @property
     def clock(self) -> Clock: ...
 
 
@@ -40,6 +42,7 @@ class Keeper:
     def __init__(self, name: str, ports: KeeperPorts, wake: Callable[[str], None]) -> None:
         self._name, self._wake = name, wake
         self._dcs, self._guard, self._fence, self._clock = ports.dcs, ports.guard, ports.fence, ports.clock
+        self._watchdog = ports.watchdog
         self._facts = LeaseFacts()
         self._timing: Timing | None = None
         self._granted_ttl = 0.0
@@ -146,6 +149,8 @@ class Keeper:
         guard = self._guard.facts()
         if self._facts.permit_until is not None and guard.armed and guard.term == term:
             self._guard.extend(term, self._facts.permit_until)
+        ttl = timing.ttl - shorter_by
+        self._watchdog.feed(later(sent_at, ttl), ttl)
 
     async def _keep_alive(self, lease: LeaseId, timing: Timing) -> None:
         try:

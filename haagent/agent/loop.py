@@ -28,7 +28,9 @@ from haagent.core.facts import (
     Outcome,
     PostgresFacts,
     Settings,
+    Timing,
     View,
+    WatchdogFacts,
 )
 from haagent.core.states import State
 from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline
@@ -123,6 +125,7 @@ class Agent:
             wall=self._ports.clock.wall(),
             lease=self._keeper.facts(),
             guard=self._ports.guard.facts(),
+            watchdog=self._ports.watchdog.facts(),
             job=self._jobs.facts(),
             postgres=postgres,
         )
@@ -205,18 +208,20 @@ class Agent:
         self._keeper.open_end(self._settings.pause)
         settings = self._settings
         intents, self._intents = tuple(self._intents), []
+        watchdog = self._ports.watchdog.facts()
         return View(
             now=self._ports.clock.now(),
             wall=self._ports.clock.wall(),
             me=self.me,
             settings=settings,
-            timing=lease.timing(settings.ttl, settings.loop_wait, settings.retry_timeout),
+            timing=_timing(settings, watchdog),
             postgres=postgres,
             cluster=cluster,
             lease=self._keeper.facts(),
             guard=self._ports.guard.facts(),
             memory=self._memory,
             fence=self._ports.fence.facts(),
+            watchdog=watchdog,
             peers=self._performer.polled,
             job=self._jobs.facts(),
             outcomes=self._outcomes,
@@ -278,3 +283,9 @@ class Agent:
             guard=self._ports.guard.facts(),
             memory=self._memory,
         )
+
+
+def _timing(settings: Settings, watchdog: WatchdogFacts) -> Timing:
+    """The deadlines in use; an open watchdog device makes them earlier."""
+    usual = lease.timing(settings.ttl, settings.loop_wait, settings.retry_timeout)
+    return usual if watchdog.timeout_s is None else lease.under_watchdog(usual, watchdog.timeout_s)

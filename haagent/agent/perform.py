@@ -17,7 +17,20 @@ from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
 from haagent.core.terms import LeaseId, Revision, Term
-from haagent.ports import Clock, Dcs, Fence, Guard, LocalStore, NoFence, Peers, PortError, Postgres, Refused
+from haagent.ports import (
+    Clock,
+    Dcs,
+    Fence,
+    Guard,
+    LocalStore,
+    NoFence,
+    NoWatchdog,
+    Peers,
+    PortError,
+    Postgres,
+    Refused,
+    Watchdog,
+)
 
 log = logging.getLogger("haagent.perform")
 
@@ -37,6 +50,7 @@ class Ports:
     clock: Clock
     store: LocalStore
     fence: Fence = field(default_factory=NoFence)
+    watchdog: Watchdog = field(default_factory=NoWatchdog)
 
 
 @dataclass
@@ -129,6 +143,14 @@ class Performer:
 
     async def clear_guard(self, action: a.ClearGuard) -> None:
         await self.ports.guard.clear(ADAPTER_TIMEOUT_S)
+
+    async def open_watchdog(self, action: a.OpenWatchdog) -> None:
+        self._keep(watchdog=int(self.ports.clock.now()))
+        await self.ports.watchdog.open(self.settings.ttl, ADAPTER_TIMEOUT_S)
+
+    async def close_watchdog(self, action: a.CloseWatchdog) -> None:
+        await self.ports.watchdog.close(ADAPTER_TIMEOUT_S)
+        self._keep(watchdog=None)
 
     # --- PostgreSQL ---
 
@@ -290,7 +312,17 @@ def _iso(epoch: float) -> str:
 
 
 MAY_FAIL = frozenset(
-    {"PutConfig", "Resign", "DisarmGuard", "PublishMember", "SyncSlots", "StirStandbys", "PublishStatus"}
+    {
+        "PutConfig",
+        "Resign",
+        "DisarmGuard",
+        "OpenWatchdog",
+        "CloseWatchdog",
+        "PublishMember",
+        "SyncSlots",
+        "StirStandbys",
+        "PublishStatus",
+    }
 )
 """Actions whose failure does not stop those after them; their own proof guards each of those."""
 
@@ -305,6 +337,8 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.ArmGuard: Performer.arm_guard,
     a.DisarmGuard: Performer.disarm_guard,
     a.ClearGuard: Performer.clear_guard,
+    a.OpenWatchdog: Performer.open_watchdog,
+    a.CloseWatchdog: Performer.close_watchdog,
     a.StartPrimary: Performer.start_primary,
     a.StartStandby: Performer.start_standby,
     a.StopPostgres: Performer.stop,

@@ -173,17 +173,21 @@ DYNAMIC = Where.DYNAMIC
 class Watchdog:
     """The kernel's watchdog device, which resets the machine when nobody feeds it."""
 
-    mode: str = word("Whether it is used.", default="off", choices=("off", "automatic", "required"), effective=False)
-    device: str = text("The device.", default="/dev/watchdog", effective=False)
+    mode: str = word(
+        "Whether it is used: not at all, where it works, or so that no node leads without it.",
+        default="off",
+        choices=("off", "automatic", "required"),
+    )
+    device: str = text("The device.", default="/dev/watchdog")
     driver: str = word(
-        "How the device is spoken to.", default="default", choices=("default", "testing"), effective=False
+        "How the device is spoken to; `testing`: it is a FIFO.", default="default", choices=("default", "testing")
     )
     safety_margin: int = setting(
         v.INT,
         "How long before the leader key's end it fires; -1: at half the ttl.",
         default=5,
         least=-1,
-        effective=False,
+        unit="s",
     )
 
 

@@ -75,6 +75,16 @@ class ClearGuard(Action):
     """Remove the marker of a fencing, because a start as standby was decided."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenWatchdog(Action):
+    """Start the timer of the watchdog device, which this node's renewals then keep from resetting the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseWatchdog(Action):
+    """Stop that timer; only ever after PostgreSQL was seen not writable, or in a paused cluster."""
+
+
 # --- PostgreSQL ---
 
 

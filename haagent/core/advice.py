@@ -41,6 +41,10 @@ def _for_barred(v: View, here: str) -> str | None:
             "install the commit fence for this PostgreSQL (make -C fence install), or write postgresql.commit_fence: "
             "auto into its file; then start its agent anew (within the ttl: no failover)"
         )
+    if not c.watchdog_allows(v):
+        return (
+            f"mend the device, or write watchdog.mode: automatic into this node's file, then haagent-ctl reload {here}"
+        )
     if v.settings.pause and not asked:
         return f"haagent-ctl resume {v.me.scope}"
     if v.now < v.memory.stand_back_until:

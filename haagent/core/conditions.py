@@ -15,6 +15,8 @@ BREAKER_STARTS = 3
 BREAKER_WINDOW_S = 300.0
 POLL_FRESH_S = 0.6
 STAND_BACK_S = 0.2
+WATCHDOG_RETRY_S = 5.0
+"""How long after a vain try a watchdog device is tried again."""
 PATIENCE_S = 3.0
 """How long a candidate leaves the key to a better peer that does not take it."""
 LET_GO_S = 2.0
@@ -214,6 +216,29 @@ def guard_armed(v: View) -> bool:
     return v.guard.alive and v.guard.armed
 
 
+def watchdog_due(v: View) -> bool:
+    """The watchdog device is wanted and not open, and it is time to try it."""
+    known = v.watchdog
+    recent = known.failed_at is not None and v.now - known.failed_at < WATCHDOG_RETRY_S
+    return known.mode != "off" and not known.open and not v.settings.pause and not recent
+
+
+def unwatched(v: View) -> bool:
+    """A watchdog device is required of whoever leads, and this node's is not open."""
+    return v.watchdog.mode == "required" and not v.watchdog.open and not v.settings.pause
+
+
+def watchdog_missing(v: View) -> bool:
+    """It is required and has been unusable for a whole ttl."""
+    since = v.watchdog.absent_since
+    return unwatched(v) and since is not None and v.now - max(since, v.memory.since) >= v.settings.ttl
+
+
+def watchdog_allows(v: View) -> bool:
+    """The watchdog device is not required, or nothing is known to speak against it."""
+    return v.watchdog.mode != "required" or v.watchdog.open or not v.watchdog.why
+
+
 # --- PostgreSQL ---
 
 
@@ -411,6 +436,8 @@ def why_not_me(v: View) -> str | None:
         return "standby_cluster is set, and leading a standby cluster is not supported"
     if not fence_allows(v):
         return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
+    if not watchdog_allows(v):
+        return f"watchdog.mode is required, but {v.watchdog.why}"
     if v.settings.pause and not asked:
         return "the cluster is paused"
     if v.now < v.memory.stand_back_until:
@@ -558,7 +585,7 @@ def soon(v: View, at: Instant | None, longest: float) -> float:
 
 
 def may_lead_here(v: View) -> bool:
-    return v.me.tags.may_lead and v.settings.standby_cluster is None and fence_allows(v)
+    return v.me.tags.may_lead and v.settings.standby_cluster is None and fence_allows(v) and watchdog_allows(v)
 
 
 def fence_allows(v: View) -> bool:

@@ -10,9 +10,11 @@ from haagent.core.actions import (
     Action,
     ArmGuard,
     Campaign,
+    CloseWatchdog,
     DisarmGuard,
     EnsureGuard,
     Exit,
+    OpenWatchdog,
     Plan,
     Promote,
     PutSync,
@@ -56,6 +58,7 @@ def decide(v: View) -> Plan:
             actions += (EnsureGuard(),)
     else:
         actions = _last_words(after, actions)
+    actions = _with_watchdog(v, actions)
     plan = Plan(row.id, why, actions, memory, _hold_until(v, row), _wake_in(v, row))
     check(v, plan)
     return plan
@@ -86,6 +89,15 @@ def _last_words(v: View, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     exits = tuple(action for action in actions if isinstance(action, Exit))
     others = tuple(action for action in actions if not isinstance(action, Exit))
     return (*others, *publish.member_if_changed(v), *exits)
+
+
+def _with_watchdog(v: View, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Stop the watchdog device before leadership is given up, or when nobody wants it any more."""
+    if not (v.watchdog.open or v.watchdog.left) or any(isinstance(action, OpenWatchdog) for action in actions):
+        return actions
+    over = v.lease.term is None or any(isinstance(action, Resign) for action in actions)
+    idle = v.watchdog.mode == "off" or v.settings.pause
+    return (CloseWatchdog(), *actions) if idle or (over and conditions.unwritable(v)) else actions
 
 
 def _hold_until(v: View, row: Row) -> Instant:
@@ -121,6 +133,7 @@ def check(v: View, plan: Plan) -> None:
     for action in plan.actions:
         if isinstance(action, StartPrimary | Promote):
             assert led, f"row {plan.row} orders {type(action).__name__} without a permit"
+            assert not conditions.unwatched(v), f"row {plan.row}: the required watchdog device is not open"
             assert action.term == v.lease.term, f"row {plan.row} orders {type(action).__name__} for another term"
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
             claims = synchrony.claim(v, synchrony.claimed(v) if isinstance(action, StartPrimary) else NOBODY)
@@ -131,6 +144,9 @@ def check(v: View, plan: Plan) -> None:
         if isinstance(action, DisarmGuard):
             safe = conditions.unwritable(v) or v.settings.pause
             assert safe, f"row {plan.row} disarms the guard while PostgreSQL may be writable"
+        if isinstance(action, CloseWatchdog):
+            safe = conditions.unwritable(v) or v.settings.pause or v.watchdog.mode == "off"
+            assert safe, f"row {plan.row} stops the watchdog device while PostgreSQL may be writable"
         if isinstance(action, Resign):
             lost = v.lease.lost is not None
             assert lost or conditions.unwritable(v), f"row {plan.row} resigns while PostgreSQL may be writable"

@@ -495,6 +495,27 @@ class FenceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchdogFacts:
+    """The kernel's watchdog device, which resets this machine when nobody proves the lease any more."""
+
+    mode: str = "off"
+    """``off``, ``automatic`` or ``required``."""
+    device: str = ""
+    open: bool = False
+    """Its timer runs, and every proven renewal starts it anew."""
+    timeout_s: float | None = None
+    """How long after the last keepalive the machine is reset, as the driver granted it."""
+    left: bool = False
+    """An earlier agent, or a failure, left its timer running."""
+    why: str = ""
+    """Why it can't be used, in words; empty while nothing speaks against it."""
+    failed_at: Instant | None = None
+    """When it was last tried in vain."""
+    absent_since: Instant | None = None
+    """Since when it has been unusable."""
+
+
+@dataclass(frozen=True, slots=True)
 class PeerReply:
     """What another agent said of its node; ``reached`` False when it said nothing within the deadline."""
 
@@ -740,6 +761,7 @@ class View:
     guard: GuardFacts
     memory: Memory
     fence: FenceFacts = FenceFacts()
+    watchdog: WatchdogFacts = WatchdogFacts()
     peers: PeerPoll | None = None
     job: JobFacts | None = None
     outcomes: tuple[Outcome, ...] = ()

@@ -4,6 +4,8 @@
     margin  >=  kill_time + drift * ttl + slack
     loop_wait + retry_timeout  <=  demote_after
 
+With an open watchdog device, whose timeout stands in for the ttl in the first line, all but the third hold.
+
 A renewal counts from the moment it was sent, never from its answer; an unanswered one counts as not done. From the
 last proven renewal on: after ``demote_after`` the agent stops PostgreSQL in good order, after ``fence_after`` the
 guard kills it and the commit fence refuses commits, after ``ttl`` etcd may delete the key and another node may lead.
@@ -13,6 +15,8 @@ while others' go on (a hypervisor that pauses it); an asynchronous commit acknow
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from haagent.core.facts import Heartbeat, LeaseFacts, Timing
 from haagent.core.terms import Instant, LeaseId, Term, later
@@ -55,6 +59,22 @@ def timing(ttl: float, loop_wait: float, retry_timeout: float) -> Timing:
         margin=margin,
         drift=DRIFT,
         hold=max(ttl, loop_wait + 2 * retry_timeout),
+    )
+
+
+def under_watchdog(deadlines: Timing, timeout_s: float) -> Timing:
+    """The same deadlines, brought before the instant at which a watchdog device would reset this machine.
+
+    The device counts from the keepalive that follows the answer, which is later than the renewal's sending.
+    """
+    fence_after = min(deadlines.fence_after, timeout_s - deadlines.margin)
+    demote_after = min(deadlines.demote_after, fence_after - max(0.4, 0.15 * timeout_s))
+    return replace(
+        deadlines,
+        renew_every=min(deadlines.renew_every, demote_after / 4),
+        renew_timeout=min(deadlines.renew_timeout, demote_after / 3),
+        demote_after=demote_after,
+        fence_after=fence_after,
     )
 
 

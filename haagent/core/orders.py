@@ -29,6 +29,7 @@ from haagent.core.actions import (
     Initialize,
     KillPostgres,
     MoveAside,
+    OpenWatchdog,
     PrePromote,
     Promote,
     PutConfig,
@@ -340,6 +341,17 @@ def await_primary(v: View) -> Orders:
 # --- promotion and leading ---
 
 
+def open_watchdog(v: View) -> Orders:
+    return Orders((OpenWatchdog(),), detail=v.watchdog.why)
+
+
+def leave_unwatched(v: View) -> Orders:
+    """The leader key was won, but the watchdog device that leading requires can't be had."""
+    orders = resign(v)
+    changes = {**orders.memory, "stand_back_until": later(v.now, STAND_BACK_S)}
+    return replace(orders, memory=changes, detail=v.watchdog.why)
+
+
 def pre_promote(v: View) -> Orders:
     return Orders((PrePromote(v.settings.pre_promote or ""),))
 
@@ -419,6 +431,8 @@ def lead(v: View) -> Orders:
     orders = publish.led(v) + publish.request_done(v)
     if v.settings.pause and v.guard.armed:
         orders += (DisarmGuard(),)
+    if c.watchdog_due(v):
+        orders += (OpenWatchdog(),)
     if not v.memory.checkpointed and not changes and not c.busy(v):
         orders += (Checkpoint(),)
     return Orders(orders, changes)

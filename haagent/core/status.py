@@ -10,11 +10,12 @@ from typing import Any
 
 from haagent.core import publish
 from haagent.core.advice import advice, not_eligible
-from haagent.core.conditions import leads
-from haagent.core.facts import Member, ServerFacts, Snapshot, View
+from haagent.core.conditions import leads, watchdog_allows
+from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
 from haagent.core.states import State
 from haagent.core.terms import WIRE_VERSION
 
+PROTECTIONS = ("commit fence", "guard", "watchdog device")
 NOT_RESPONDING = "not responding"
 """The one state word of haagent's own: a postmaster is there, but has not answered SQL for too long."""
 
@@ -103,6 +104,7 @@ def status(view: View) -> dict[str, Any]:
         "pause": view.settings.pause,
         "cluster_unlocked": cluster_unlocked(view),
         "failsafe_mode_is_active": failsafe_active(view),
+        "watchdog_failed": not watchdog_allows(view),
     }
     document |= {name: True for name, holds in flags.items() if holds}
     document["dcs_last_seen"] = dcs_last_seen(view)
@@ -163,7 +165,8 @@ def protection(view: View) -> list[str]:
     """What would keep this node from accepting commits past its permit, the strongest first."""
     server = view.postgres.server
     loaded = server is not None and server.fenced if view.postgres.running else view.fence.installed
-    return [name for name, there in (("commit fence", loaded), ("guard", view.guard.alive)) if there]
+    there = (loaded, view.guard.alive, view.watchdog.open)
+    return [name for name, present in zip(PROTECTIONS, there, strict=True) if present]
 
 
 def _own_part(view: View) -> dict[str, Any]:
@@ -179,6 +182,8 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.lease.term is not None:
         part["term"] = int(view.lease.term)
     part["protection"] = protection(view)
+    if view.watchdog.mode != "off":
+        part["watchdog"] = _watchdog(view.watchdog)
     if view.postgres.server is not None and view.postgres.server.in_recovery and view.postgres.server.replayed_all:
         part["replayed_all"] = True
     if leads(view) and view.lease.permit_until is not None and view.lease.permit_until != float("inf"):
@@ -194,6 +199,15 @@ def _own_part(view: View) -> dict[str, Any]:
     part["advice"] = advice(view)
     if view.job is not None and not view.job.done:
         part["job"] = _job(view)
+    return part
+
+
+def _watchdog(known: WatchdogFacts) -> dict[str, Any]:
+    part: dict[str, Any] = {"mode": known.mode, "device": known.device, "open": known.open}
+    if known.timeout_s is not None:
+        part["timeout_s"] = known.timeout_s
+    if known.why:
+        part["why"] = known.why
     return part
 
 

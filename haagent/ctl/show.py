@@ -83,6 +83,9 @@ def _protection_of(member: Member, answer: Mapping[str, Any] | None) -> str:
     alive = isinstance(guard, Mapping) and guard.get("alive")
     armed = isinstance(guard, Mapping) and guard.get("armed")
     text = f"{member.name} guard {'armed' if armed else 'ready' if alive else 'ABSENT'}"
+    others = own.get("protection")
+    also = [str(name) for name in others if name != "guard"] if isinstance(others, list) else []
+    text += f", {', '.join(also)}" if also else ""
     if "permit_s" in own:
         text += f", permit {own['permit_s']} s"
     return text

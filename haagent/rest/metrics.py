@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from haagent.core.conditions import leads
 from haagent.core.facts import ServerFacts, View
 from haagent.core.states import State
-from haagent.core.status import server_now, status
+from haagent.core.status import PROTECTIONS, protection, server_now, status
 from haagent.core.terms import WIRE_VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -176,6 +176,13 @@ def _own(view: View, labels: tuple[str, str]) -> Iterator[Metric]:
     yield _gauge("haagent_term", "Term that this node leads, 0 for none", labels, int(view.lease.term or 0))
     yield _gauge("haagent_guard_alive", "1 if the guard process answers", labels, view.guard.alive)
     yield _gauge("haagent_guard_armed", "1 if the guard enforces a permit", labels, view.guard.armed)
+    protects = GaugeMetricFamily("haagent_protection", "1 for what ends this node's commits", labels=(*_LABELS, "by"))
+    present = protection(view)
+    for name in PROTECTIONS:
+        protects.add_metric((*labels, name), float(name in present))
+    yield protects
+    reset_s = view.watchdog.timeout_s or 0
+    yield _gauge("haagent_watchdog_seconds", "Timeout of the open watchdog device, 0 for none", labels, reset_s)
     since = max(0.0, view.now - view.memory.since)
     yield _gauge("haagent_state_seconds", "How long this node has been in its state", labels, since)
     silent_since = view.cluster.silent_since

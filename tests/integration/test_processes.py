@@ -7,7 +7,9 @@ import time
 
 from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster
+from tests.real.node import Node
 from tests.real.waiting import now, wait_until
+from tests.real.watchdog import watched
 
 
 def test_killed_postmaster_is_started_again_in_place(cluster: Cluster) -> None:
@@ -105,6 +107,62 @@ def test_frozen_agent_is_fenced(cluster: Cluster) -> None:
         cluster.wait_whole()
     silent_after(record, old.name, at + cluster.settings.fence_after)
     assert cluster.primary() is taker
+
+
+def test_briefly_frozen_agent_changes_nothing(cluster: Cluster) -> None:
+    """Fault 5: less than a ttl is a stall in log and metrics; nobody feeds its watchdog device meanwhile."""
+    primary, before = cluster.primary(), cluster.key("leader")
+    postmaster, stalls = primary.postmaster_pid(), primary.metric("haagent_stalls_total")
+    with watched(primary) as device, cluster.writing("direct", "haproxy") as record:
+        wait_until(lambda: device.beats >= 3, "keepalives", 5)
+        assert device.timeouts == [cluster.settings.ttl - 1]
+        assert "watchdog device" in primary.status()["haagent"]["protection"]
+        at = now()
+        primary.freeze_agent()
+        time.sleep(0.2)
+        fed = device.beats
+        time.sleep(1.5)
+        assert device.beats == fed
+        primary.thaw_agent()
+        wait_until(lambda: device.beats > fed + 3, "keepalives after the thaw", 5)
+        wait_until(lambda: primary.metric("haagent_stalls_total") > stalls, "the stall to be counted", 5)
+        assert record.longest_gap("direct", at, now()).length_s < 1
+    assert device_is_left(cluster, primary)
+    after = cluster.key("leader")
+    assert before is not None
+    assert after is not None
+    assert (after.value, after.create_revision) == (primary.name, before.create_revision)
+    assert primary.postmaster_pid() == postmaster
+    assert "the loop stood still" in primary.log.read_text(errors="replace")
+
+
+def device_is_left(cluster: Cluster, node: Node) -> bool:
+    """Turned off by a reload the device protects no more."""
+    return wait_until(lambda: "watchdog device" not in node.status()["haagent"]["protection"], "its end", 5)
+
+
+def test_watchdog_device_is_stopped_only_when_postgresql_is_down(cluster: Cluster) -> None:
+    """Opened before the promotion; ``V`` at the switchover and at the orderly stop, not when the agent is killed."""
+    old, taker = cluster.primary(), cluster.standbys()[0]
+    with watched(old) as first, watched(taker) as second:
+        wait_until(lambda: first.beats >= 2, "keepalives", 5)
+        old.kill_agent()
+        time.sleep(0.3)
+        assert not first.stopped()
+        old.start()
+        wait_until(lambda: len(first.timeouts) == 2, "the next agent to take the device over", 5)
+        assert second.heard() == "", "a standby runs no timer"
+        wait_until(lambda: old.rest("GET", "/primary").status == 200, "an agent that resumed", 5)
+        reply = old.rest("POST", "/switchover", {"leader": old.name, "candidate": taker.name}, timeout_s=30)
+        assert reply.status == 200, reply
+        assert first.stopped()
+        wait_until(lambda: second.beats >= 2, "keepalives of the new primary", 5)
+        assert second.heard().startswith(f"Ctimeout={cluster.settings.ttl - 1}\n")
+        assert taker.stop() == 0
+        assert second.stopped()
+        taker.start()
+        wait_until(lambda: taker.status().get("role") == "replica", "the old primary to be back", 20)
+    cluster.wait_whole()
 
 
 def test_orderly_stop_hands_over_at_once(cluster: Cluster) -> None:

@@ -34,6 +34,8 @@ class Node:
     program: AgentProgram
     user: str | None = "postgres"
     tags: dict[str, Any] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)
+    """Further sections of this node's own file, in place of the usual ones."""
     agent: Process | None = None
 
     @property
@@ -69,7 +71,7 @@ class Node:
 
     def write_config(self) -> None:
         """Write the YAML file anew from what is set here."""
-        content = node_config(self.settings, self.place, self.etcd, self.tags)
+        content = node_config(self.settings, self.place, self.etcd, self.tags) | self.sections
         self.config_file.write_text(yaml.safe_dump(content, sort_keys=False))
         self.config_file.chmod(0o600)
         self.own(self.config_file)
@@ -219,3 +221,10 @@ class Node:
         """GET /patroni; empty when the agent does not answer."""
         reply = self.rest("GET", "/patroni")
         return dict(reply.json) if reply.status == 200 else {}
+
+    def metric(self, name: str) -> float:
+        """The value of one of its metrics, of whatever labels; OSError when the agent does not answer."""
+        reply = self.rest("GET", "/metrics")
+        if reply.status != 200:
+            raise OSError(f"{self.name} answers {reply.status} to GET /metrics")
+        return sum(float(line.rsplit(" ", 1)[1]) for line in reply.text.splitlines() if line.startswith(name + "{"))

@@ -13,7 +13,7 @@ from haagent.agent.keeper import Keeper, KeeperPorts
 from haagent.core.facts import GuardFacts
 from haagent.core.lease import timing
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
-from haagent.ports import NoFence, Refused, Unknown
+from haagent.ports import NoFence, NoWatchdog, Refused, Unknown
 
 TEN, THIRTY = timing(10, 3, 3), timing(30, 10, 10)
 TERM = Term(7)
@@ -68,6 +68,14 @@ class FakeDcs:
         return Revision(1)
 
 
+class FakeWatchdog(NoWatchdog):
+    def __init__(self) -> None:
+        self.fed: list[tuple[Instant, float]] = []
+
+    def feed(self, until: Instant, ttl: float) -> None:
+        self.fed.append((until, ttl))
+
+
 @dataclass
 class FakeGuard:
     permits: list[tuple[Term, Instant]] = field(default_factory=list)
@@ -86,6 +94,7 @@ class Bench:
     guard: FakeGuard
     keeper: Keeper
     woken: list[str]
+    watchdog: FakeWatchdog
 
     async def turn(self, deadlines: Any, after: float) -> None:
         """Let so much time pass, and the keeper renew once if it is let."""
@@ -102,10 +111,10 @@ async def bench() -> Bench:
     class Ports:
         fence = NoFence()
 
-    ports = Ports()
-    vars(ports).update(dcs=dcs, guard=guard, clock=clock)
+    ports, watchdog = Ports(), FakeWatchdog()
+    vars(ports).update(dcs=dcs, guard=guard, clock=clock, watchdog=watchdog)
     keeper = Keeper("a", cast(KeeperPorts, ports), woken.append)
-    return Bench(clock, dcs, guard, keeper, woken)
+    return Bench(clock, dcs, guard, keeper, woken, watchdog)
 
 
 async def test_a_renewal_counts_from_when_it_was_sent(bench: Bench) -> None:
@@ -204,3 +213,22 @@ async def test_in_a_paused_cluster_the_permit_has_no_end(bench: Bench) -> None:
     assert bench.keeper.facts().permit_until == float("inf")
     bench.keeper.open_end(False)
     assert bench.keeper.facts().permit_until == 100.0 + TEN.fence_after
+
+
+async def test_the_watchdog_device_is_fed_by_proven_renewals_alone(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.latency = 2.0
+    await bench.turn(TEN, after=1.0)
+    assert bench.watchdog.fed == [(110.0, 10), (111.0, 10)], "counted from the sending, not from the answer"
+    bench.dcs.failure = Unknown("the answer was lost")
+    await bench.turn(TEN, after=1.0)
+    assert len(bench.watchdog.fed) == 2
+
+
+async def test_the_watchdog_device_is_given_no_longer_ttl_than_the_lease_has(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 30), THIRTY)
+    await bench.keeper.campaign()
+    await bench.turn(TEN, after=1.0)
+    await bench.turn(THIRTY, after=1.0)
+    assert bench.watchdog.fed == [(130.0, 30), (111.0, 10), (132.0, 30)]

@@ -182,10 +182,10 @@ def test_settings_in_the_wrong_place_are_told(tmp_path: Path) -> None:
 
 
 def test_what_has_no_effect_yet_is_told_and_what_asks_for_nothing_is_not(tmp_path: Path) -> None:
-    told = loaded(tmp_path, a_tree(watchdog__mode="required", bootstrap__users={"bob": {}})).warnings
+    told = loaded(tmp_path, a_tree(postgresql__use_unix_socket_repl=True, bootstrap__users={"bob": {}})).warnings
     assert [w.partition("node.yml: ")[2] for w in told] == [
         "bootstrap.users: accepted, has no effect yet",
-        "watchdog.mode: accepted, has no effect yet",
+        "postgresql.use_unix_socket_repl: accepted, has no effect yet",
     ]
     silent = a_tree(watchdog__mode=False, bootstrap__users={}, bootstrap__dcs={"synchronous_mode": False})
     assert loaded(tmp_path, silent).warnings == ()

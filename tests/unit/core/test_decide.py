@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haagent.core.actions import Campaign, Promote, Resign, StartPrimary, StopPostgres
+from haagent.core.actions import Campaign, CloseWatchdog, Promote, Resign, StartPrimary, StopPostgres
 from haagent.core.conditions import leads, unwritable
 from haagent.core.decide import decide
 from haagent.core.facts import (
@@ -27,6 +27,7 @@ from haagent.core.facts import (
     Settings,
     SyncKey,
     View,
+    WatchdogFacts,
 )
 from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, Lsn, Revision, Term, Timeline, later
@@ -71,6 +72,23 @@ guards = st.one_of(
     st.builds(lambda permit: a_guard(permit_s=permit), st.floats(0.1, 9)),
     st.just(GuardFacts(alive=True, heard_at=NOW)),
     st.just(GuardFacts(alive=True, fired=FenceReport(TERM, 5, 40.0, "the permit ended"), heard_at=NOW)),
+)
+
+watchdogs = st.builds(
+    lambda mode, is_open, left, failed: WatchdogFacts(
+        mode,
+        "/dev/watchdog",
+        is_open,
+        5.0 if is_open else None,
+        left and not is_open,
+        "there is none" if failed is not None and not is_open else "",
+        failed_at=failed,
+        absent_since=failed,
+    ),
+    st.sampled_from(["off", "automatic", "required"]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, later(NOW, -1), later(NOW, -100)]),
 )
 
 
@@ -195,6 +213,7 @@ def views(draw: st.DrawFn) -> View:
         cluster=draw(clusters()),
         lease=draw(leases),
         guard=draw(guards),
+        watchdog=draw(watchdogs),
         peers=poll,
         job=job,
         intents=tuple(draw(st.lists(st.sampled_from(asked), max_size=1))),
@@ -219,8 +238,11 @@ def test_every_view_has_a_plan_within_the_laws(view: View) -> None:
     names = [type(action) for action in plan.actions]
     if Promote in names or StartPrimary in names:
         assert leads(view)
+        assert view.watchdog.open or view.watchdog.mode != "required" or view.settings.pause
     if Resign in names:
         assert unwritable(view) or view.lease.lost is not None
+    if CloseWatchdog in names:
+        assert unwritable(view) or view.settings.pause or view.watchdog.mode == "off"
     if Campaign in names:
         assert view.me.tags.may_lead or view.state is State.INITIALIZING or view.postgres.writable
     if plan.memory.state in WRITABLE and not view.settings.pause:
