@@ -18,6 +18,8 @@ else
 endif
 BIN := $(VENV)/bin
 PATRONI := $(PLACE)/patroni
+CHECK_PATRONI := $(PLACE)/check_patroni
+VIP_MANAGER := $(PLACE)/vip-manager
 RUN := env PATH="$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -60,10 +62,27 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 	@touch $@
 
 $(PATRONI)/.installed: $(PLACE)/place
-	@echo "Installing Patroni to compare with ..."
+	@echo "Installing Patroni, for its patronictl and to compare with ..."
 	@[ -x $(PATRONI)/bin/python ] || $(PYTHON) -m venv $(PATRONI)
 	@$(PATRONI)/bin/python -m pip install --quiet --disable-pip-version-check 'patroni[etcd3]>=4.1,<4.2' 'psycopg[binary]'
 	@touch $@
+
+$(CHECK_PATRONI)/.installed: $(PLACE)/place
+	@echo "Installing check_patroni ..."
+	@[ -x $(CHECK_PATRONI)/bin/python ] || $(PYTHON) -m venv $(CHECK_PATRONI)
+	@$(CHECK_PATRONI)/bin/python -m pip install --quiet --disable-pip-version-check 'check_patroni>=2.2,<3'
+	@touch $@
+
+$(VIP_MANAGER)/.installed: $(PLACE)/place
+	@echo "Fetching vip-manager ..."
+	@mkdir -p $(VIP_MANAGER)
+	@tests/compat/fetch-vip-manager.sh $(VIP_MANAGER)
+	@touch $@
+
+.PHONY: clients clients-place
+clients: $(PATRONI)/.installed $(CHECK_PATRONI)/.installed $(VIP_MANAGER)/.installed
+clients-place:
+	@echo $(PLACE)
 
 # --- what people call ----------------------------------------------------------------------------------------------
 
@@ -77,8 +96,8 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 	@$(RUN) -m tests.demo --stop
 
 .PHONY: test
-test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration
-	@$(MAKE) --no-print-directory $(VENV)/.installed
+test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration, compat
+	@$(MAKE) --no-print-directory $(VENV)/.installed clients
 	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest
 
 .PHONY: check

@@ -174,7 +174,7 @@ class Service:
             raise ValueError(str(error)) from None
         for note in notes:
             log.warning("%s", note)
-        return settings
+        return replace(settings, known_document=document or {})
 
     def _validate(self, document: Document) -> None:
         """What operators write must fit as it is; nothing is adjusted for them. ValueError with the reason."""

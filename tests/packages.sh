@@ -47,6 +47,7 @@ for use in "$@"; do
         need iproute2 has ip
         need nftables has nft
         need pgbouncer has pgbouncer
+        need prometheus has prometheus
         need gcc has gcc
         need libc6-dev test -f /usr/include/stdio.h
         need "postgresql-server-dev-$(postgresql_version)" has_pgxs

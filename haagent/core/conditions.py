@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from haagent.core import election, lease, synchrony
+from haagent.core.durations import parse_seconds
 from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline, later
 
@@ -305,7 +306,13 @@ def hung(v: View) -> bool:
 
 def start_overdue(v: View) -> bool:
     limit = v.settings.primary_start_timeout or v.settings.ttl
-    return v.now - v.memory.since >= limit
+    return v.now - v.memory.since >= limit or any(restart_overdue(v, one) for one in v.memory.pending)
+
+
+def restart_overdue(v: View, one: Pending) -> bool:
+    """A restart has taken longer than the operator allowed for it."""
+    allowed = one.intent.body.get("timeout") if one.intent.kind == "restart" else None
+    return allowed is not None and v.now - one.intent.received_at >= parse_seconds(allowed)
 
 
 def handover_wanted(v: View) -> bool:

@@ -105,6 +105,8 @@ class Settings:
     """``restore_command`` and its kin."""
     bootstrap_document: Document = field(default_factory=dict)
     """``bootstrap.dcs``: what the node that initializes the cluster writes into the ``config`` key."""
+    known_document: Document = field(default_factory=dict)
+    """The dynamic configuration that these settings come from, as stored or last known: what a primary puts back."""
     peer_timeout: float = 0.5
     pre_promote: str | None = None
     """The operator's program that may veto a promotion."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from haagent.core import election, synchrony
 from haagent.core.actions import Action, CancelJob, PutConfig, PutFailover, ReloadSettings, Reply
+from haagent.core.conditions import restart_overdue
+from haagent.core.durations import parse_seconds
 from haagent.core.facts import Document, FailoverKey, Failure, Intent, Member, Memory, Pending, View
 from haagent.core.states import State
 from haagent.core.terms import Lsn, later
@@ -178,7 +180,8 @@ def verdict(v: View) -> tuple[str, str]:
         return "refuse", f"the request names {request.leader} as the leader, but {v.me.name} leads"
     if request.candidate is None and v.settings.pause:
         return "refuse", "the cluster is paused, and no candidate is named"
-    if v.peers is None or v.now - v.peers.asked_at > 1.0:
+    # What was heard before this node led may be of a member that was stopped then and runs now.
+    if v.peers is None or v.now - v.peers.asked_at > 1.0 or v.peers.asked_at < v.memory.since:
         return "ask", ""
     return _judged(v, request)
 
@@ -247,12 +250,12 @@ def _bad_restart(v: View, body: Document) -> tuple[int, str] | None:
     if body.get("role") not in (None, "primary", "replica", "standby_leader", "standby-leader", "master"):
         return 400, f"role is {body['role']!r}; it must be primary, replica or standby_leader"
     try:
-        if body.get("timeout") is not None and float(body["timeout"]) <= 0:
+        if body.get("timeout") is not None and parse_seconds(body["timeout"]) <= 0:
             raise ValueError
         if body.get("postgres_version") is not None:
             _version_number(body["postgres_version"])
     except (TypeError, ValueError):
-        return 400, "timeout must be a positive number of seconds, postgres_version like 15.4"
+        return 400, "timeout must be a positive span of time such as 30s, postgres_version like 15.4"
     return None if body.get("schedule") is None else _bad_schedule(v, body["schedule"])
 
 
@@ -425,6 +428,9 @@ def _switch_progress(v: View, one: Pending) -> Reply | None:
 
 
 def _restart_progress(v: View, one: Pending) -> Reply | None:
+    if restart_overdue(v, one):
+        text = f"PostgreSQL did not accept connections within the {one.intent.body['timeout']} that were allowed"
+        return Reply(one.intent.id, 503, f"restart failed: {text}; this node is {v.state.value}: {v.memory.why}")
     if not one.phase:
         return None
     settled = v.state in (State.PRIMARY, State.STANDBY) and v.postgres.server is not None and v.postgres.running

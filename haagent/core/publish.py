@@ -207,7 +207,7 @@ def _identity(v: View) -> tuple[Action, ...]:
         begun = None if snapshot.initialize is None else snapshot.initialize_revision
         orders += (FinishInitialize(server.system_id, begun),)
     if snapshot.config is None:
-        orders += (PutConfig(v.settings.bootstrap_document, None),)
+        orders += (PutConfig(v.settings.known_document or v.settings.bootstrap_document, None),)
     return orders
 
 

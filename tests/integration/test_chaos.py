@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.chaos.run import Options, run
-from tests.integration.conftest import Shared
+from tests.real.shared import Shared
 
 ROUND_S = 20.0
 

@@ -22,6 +22,8 @@ class ClusterSettings:
     """More of the dynamic configuration."""
     bootstrap: dict[str, Any] = field(default_factory=dict)
     """More of the ``bootstrap`` section."""
+    local: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """More of the other sections of each node's file, section by section."""
 
     @property
     def fence_after(self) -> float:
@@ -48,7 +50,7 @@ class NodePlace:
 
 def node_config(cluster: ClusterSettings, place: NodePlace, etcd: list[str], tags: dict[str, Any]) -> dict[str, Any]:
     """The configuration file of one node, as data."""
-    return {
+    content: dict[str, Any] = {
         "scope": cluster.scope,
         "name": place.name,
         "etcd3": {"hosts": list(etcd)},
@@ -99,3 +101,6 @@ def node_config(cluster: ClusterSettings, place: NodePlace, etcd: list[str], tag
         },
         "tags": tags,
     }
+    for section, more in cluster.local.items():
+        content[section] = {**content.get(section, {}), **more}
+    return content

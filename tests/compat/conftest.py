@@ -1,0 +1,54 @@
+"""One cluster for all the programs that know nothing of haagent."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.compat.clients import Patronictl
+from tests.real.cluster import Cluster
+from tests.real.programs import haagent
+from tests.real.settings import PASSWORD, ClusterSettings
+from tests.real.shared import Shared, add_logs, note_logs
+
+LOCAL: dict[str, dict[str, Any]] = {
+    "restapi": {"authentication": {"username": "operator", "password": PASSWORD}},
+    "postgresql": {"listen": "0.0.0.0:5432"},
+}
+"""Unsafe requests need a password, and PostgreSQL answers on an address that comes later."""
+
+
+@pytest.fixture(scope="package")
+def shared() -> Iterator[Shared]:
+    """The holder of the cluster."""
+    holder = Shared(haagent(), ClusterSettings(local=LOCAL))
+    try:
+        yield holder
+    finally:
+        holder.end()
+
+
+@pytest.fixture
+def cluster(shared: Shared, request: pytest.FixtureRequest) -> Cluster:
+    """Three nodes and three etcd members: whole."""
+    found = shared.whole()
+    note_logs(request.node, found)
+    return found
+
+
+@pytest.fixture
+def patronictl(cluster: Cluster) -> Patronictl:
+    """Patroni's command line."""
+    return Patronictl(cluster)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the agents said during a test that failed."""
+    report = yield
+    add_logs(item, report)
+    return report
