@@ -47,9 +47,9 @@ def decide(v: View) -> Plan:
     if row.to is State.FAILED and row.state is not State.FAILED:
         changes["trouble"] = why
     last = v.leader.name if v.leader else memory.last_leader
-    memory = replace(memory, state=row.to, row=row.id, why=why, begun=True, last_leader=last, prepared=_prepared(v))
-    memory = replace(memory, leaving_at=None)
-    memory = replace(memory, **(_consumed(v, row) | _published(v) | changes))
+    told: dict[str, Any] = {"state": row.to, "row": row.id, "why": why, "begun": True, "last_leader": last}
+    told |= {"prepared": _prepared(v), "leaving_at": None}
+    memory = replace(memory, **(told | _consumed(v, row) | _published(v) | changes))
     after = replace(v, memory=memory)
     actions = (*replies, *orders.actions)
     if not any(isinstance(action, Exit) for action in orders.actions):

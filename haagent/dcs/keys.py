@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from haagent.core.facts import (
@@ -115,12 +116,17 @@ def _number(value: int | None) -> int | None:
 
 # --- reading ---
 
+# A snapshot holds all keys and is read at every tick, but few of their values are new: what the same bytes mean is
+# remembered.
+_remembered = lru_cache(maxsize=128)
+
 
 def leader_key(kv: KeyValue) -> LeaderKey:
     """The leader key: a bare name."""
     return LeaderKey(_text(kv.value), Term(kv.create_revision), Revision(kv.mod_revision), LeaseId(kv.lease))
 
 
+@_remembered
 def member(name: str, value: bytes) -> Member:
     """A node's member key; just the name when nothing of it can be read."""
     raw = _Fields(_json(value))
@@ -147,6 +153,7 @@ def member(name: str, value: bytes) -> Member:
     )
 
 
+@_remembered
 def failover_key(kv: KeyValue) -> FailoverKey:
     """A request; one whose time cannot be read, or has no zone, asks for nothing: it must not happen at once."""
     raw = _Fields(_json(kv.value))
@@ -169,12 +176,14 @@ def epoch_of(iso: str) -> float | None:
         return None
 
 
+@_remembered
 def config_key(kv: KeyValue) -> ConfigKey | None:
     """The dynamic configuration; None when the value is no JSON object."""
     document = _json(kv.value)
     return ConfigKey(Revision(kv.mod_revision), document) if isinstance(document, dict) else None
 
 
+@_remembered
 def history(value: bytes) -> tuple[HistoryLine, ...]:
     """Past promotions; lines that make no sense are left out."""
     rows = _json(value)
@@ -182,6 +191,7 @@ def history(value: bytes) -> tuple[HistoryLine, ...]:
     return tuple(line for line in lines if line is not None)
 
 
+@_remembered
 def status(value: bytes) -> Status | None:
     """The leader's progress; None when not even its LSN can be read."""
     raw = _Fields(_json(value))
@@ -192,6 +202,7 @@ def status(value: bytes) -> Status | None:
     return Status(optime, slots, tuple(raw.texts("retain_slots")))
 
 
+@_remembered
 def sync_key(kv: KeyValue) -> SyncKey:
     """Who acknowledges commits synchronously; nobody when it cannot be read."""
     raw = _Fields(_json(kv.value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -63,7 +64,8 @@ class Lease:
 @dataclass(slots=True, eq=False)
 class Watcher:
     prefix: str
-    deliver: Callable[[Message], None]
+    deliver: Callable[[Message], bool]
+    """False when the watch is broken: etcd then forgets it."""
 
 
 class Etcd:
@@ -139,16 +141,20 @@ class Etcd:
             ended.timer.cancel()
         self._apply([Delete(name) for name, kv in sorted(self.keys.items()) if kv.lease == lease], cause)
 
-    def watch(self, prefix: str, start: int, deliver: Callable[[Message], None]) -> Callable[[], None]:
+    def watch(self, prefix: str, start: int, deliver: Callable[[Message], bool]) -> Callable[[], None]:
         """Tell of the changes since revision ``start``; returns what ends it."""
         if start <= self._compacted:
             deliver(Compacted(f"required revision {start} has been compacted, etcd keeps {self._compacted + 1} on"))
             return lambda: None
         watcher = Watcher(prefix, deliver)
         self._watchers.append(watcher)
-        past = [event for event in self._history if event.kv.mod_revision >= start]
-        self._tell(watcher, past)
-        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+        first = bisect_left(self._history, start, key=lambda event: event.kv.mod_revision)
+        self._tell(watcher, self._history[first:])
+        return lambda: self._forget(watcher)
+
+    def _forget(self, watcher: Watcher) -> None:
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
 
     # --- what happens to the cluster ---
 
@@ -216,8 +222,8 @@ class Etcd:
 
     def _tell(self, watcher: Watcher, events: Sequence[KeyEvent]) -> None:
         wanted = tuple(event for event in events if event.kv.key.startswith(watcher.prefix))
-        if wanted:
-            watcher.deliver(Batch(wanted[-1].kv.mod_revision, wanted))
+        if wanted and not watcher.deliver(Batch(wanted[-1].kv.mod_revision, wanted)):
+            self._forget(watcher)
 
     def _refresh(self, number: int) -> None:
         lease = self.leases[number]
@@ -293,8 +299,10 @@ class _Feed:
         self.queue: asyncio.Queue[Message] = asyncio.Queue()
         self.broken = False
 
-    def push(self, message: Message) -> None:
+    def push(self, message: Message) -> bool:
+        """Whether it is on its way."""
         self.broken = self.broken or not self.link.carry(message, self.queue.put_nowait)
+        return not self.broken
 
 
 async def _for_ever() -> None:
@@ -344,12 +352,13 @@ class FakeKv:
         try:
             async with asyncio.timeout(silence()):
                 end = await link.call(lambda: self.etcd.watch(prefix, start, feed.push), lambda: None)
-            while True:
-                async with asyncio.timeout(silence()):
+            async with asyncio.timeout(silence()) as patience:
+                while True:
                     message = await feed.queue.get()
-                if isinstance(message, Compacted):
-                    raise message
-                on_batch(message)
+                    if isinstance(message, Compacted):
+                        raise message
+                    on_batch(message)
+                    patience.reschedule(asyncio.get_running_loop().time() + silence())
         except TimeoutError:
             raise Unreachable(f"{link.name}: the watch was silent for {silence():g} s") from None
         finally:

@@ -61,8 +61,9 @@ class Process:
         self.loop = loop
         self.name = name
         self.clock = clock
-        self.alive = True
-        self.deferred: list[asyncio.Handle] = []
+        self.alive = self.runs = True
+        """``runs``: it is alive and gets time."""
+        self.deferred: list[_Turn] = []
         self._freezes = 0
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
@@ -71,26 +72,23 @@ class Process:
     def frozen(self) -> bool:
         return self._freezes > 0
 
-    @property
-    def runs(self) -> bool:
-        """Whether it is alive and gets time."""
-        return self.alive and self._freezes == 0
-
     def freeze(self) -> None:
         """Take its time away; freezes nest."""
         self._freezes += 1
+        self.runs = False
 
     def thaw(self) -> None:
         """Undo one freeze; what was put by runs at once, in its order."""
         assert self._freezes > 0, f"{self.name} is not frozen"
         self._freezes -= 1
         if self._freezes == 0:
+            self.runs = self.alive
             self.loop.requeue(self.deferred)
             self.deferred = []
 
     def kill(self) -> None:
         """SIGKILL: nothing of it runs any more."""
-        self.alive = False
+        self.alive = self.runs = False
         self.deferred = []
 
     def spawn(self, coro: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
@@ -112,19 +110,59 @@ PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("proces
 class _Task(asyncio.Task[Any]):
     """A task whose hash does not depend on its address, so that sets of tasks have one order for one seed."""
 
-    _serial: int
+    _serial = 0
 
     def __hash__(self) -> int:
+        if not self._serial:
+            self._serial = self.get_loop().next_serial()  # type: ignore[attr-defined]
         return self._serial
 
 
 class _Future(asyncio.Future[Any]):
     """A future with the same property."""
 
-    _serial: int
+    _serial = 0
 
     def __hash__(self) -> int:
+        if not self._serial:
+            self._serial = self.get_loop().next_serial()  # type: ignore[attr-defined]
         return self._serial
+
+
+def _nothing() -> None:
+    """What a cancelled callback does."""
+
+
+class _Turn(asyncio.TimerHandle):
+    """A callback that waits for its turn or its time, and whose it is."""
+
+    __slots__ = ("owner",)
+    _when: float
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: contextvars.Context | None,
+        scheduled: bool,
+    ) -> None:
+        """What asyncio's own handle holds, without what its debug mode asks for at every turn."""
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = False
+        self._scheduled = scheduled
+        self._repr = self._source_traceback = None
+        self.owner: Process | None = self._context.get(PROCESS)
+
+    def cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback, self._args = _nothing, ()
+            if self._scheduled:
+                self._loop.dead_timers += 1
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -138,21 +176,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         """Held, so that no garbage collection runs the ``finally`` clauses of tasks that nobody waits for."""
         self.failures: list[str] = []
+        self.dead_timers = 0
+        """How many cancelled timers the heap still holds."""
         self._random = random.Random(f"{seed}/loop")
-        self._serials = count(1)
+        self.next_serial = count(1).__next__
         self._idle_turns = 0
-        self._dead_timers = 0
         self._sweep_tasks_at = COMPACT_AT
-        self._ready: deque[asyncio.Handle]
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._ready: list[_Turn] = []
+        self._timers: list[tuple[float, int, _Turn]] = []
         self.set_exception_handler(self._note_failure)
-        self.set_task_factory(self._make_task)
 
     # --- asyncio's own hooks ---
 
     def time(self) -> float:
         process = PROCESS.get()
         return self.true_time if process is None or process.clock is None else self.true_time * process.clock.rate
+
+    def call_soon(  # type: ignore[override]
+        self,
+        callback: Callable[..., object],
+        *args: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        turn = _Turn(callback, args, self, context, False)
+        self._ready.append(turn)
+        return turn
 
     def call_at(  # type: ignore[override]
         self,
@@ -176,26 +224,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """As ``call_at``, at an instant of true time."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        handle._scheduled = True  # type: ignore[attr-defined]
-        heapq.heappush(self._timers, (when, next(self._serials), handle))
-        return handle
+        turn = _Turn(callback, args, self, context, True)
+        turn._when = when
+        heapq.heappush(self._timers, (when, self.next_serial(), turn))
+        return turn
 
     def create_future(self) -> asyncio.Future[Any]:
-        future = _Future(loop=self)
-        future._serial = next(self._serials)
-        return future
+        return _Future(loop=self)
 
-    def _make_task(
+    def create_task(  # type: ignore[override]
         self,
-        loop: asyncio.AbstractEventLoop,
-        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
-        **options: Any,
+        coro: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
-        serial = next(self._serials)
-        _Task._serial = serial  # the constructor puts the task into a set before it can carry its own
-        task = _Task(coro, loop=loop, **options)
-        task._serial = serial
+        task = _Task(coro, loop=self, name=name, context=context)
         self._tasks.append(task)
         if len(self._tasks) > self._sweep_tasks_at:
             self._tasks = [task for task in self._tasks if not task.done()]
@@ -212,42 +256,42 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Simulated sockets are never polled."""
         return False
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if handle._scheduled:  # type: ignore[attr-defined]
-            self._dead_timers += 1
-
     def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self.failures.append(f"{context.get('message')}: {error!r}")
 
-    # --- one turn ---
+    # --- turns ---
 
     def later(self, seconds: float, call: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
         """Run a function of the world after so many true seconds."""
         return self.call_true(self.true_time + seconds, call, *args, context=self.world)
 
-    def requeue(self, handles: list[asyncio.Handle]) -> None:
-        """Make handles that were put by ready again."""
-        self._ready.extend(handles)
+    def requeue(self, turns: list[_Turn]) -> None:
+        """Make callbacks that were put by ready again."""
+        self._ready.extend(turns)
 
     def _run_once(self) -> None:
-        if self._dead_timers > COMPACT_AT and self._dead_timers * 2 > len(self._timers):
-            self._timers = [timer for timer in self._timers if not timer[2].cancelled()]
-            heapq.heapify(self._timers)
-            self._dead_timers = 0
-        self._advance()
-        batch = list(self._ready)
-        self._ready.clear()
-        for handle in self._interleaved(batch) if len(batch) > 1 else batch:
-            self._run(handle)
+        """Turn after turn, until somebody stops the loop."""
+        while not self._stopping:  # type: ignore[attr-defined]
+            self._advance()
+            batch, self._ready = self._ready, []
+            for turn in self._interleaved(batch) if len(batch) > 1 else batch:
+                owner = turn.owner
+                if turn._cancelled:
+                    continue
+                if owner is None or owner.runs:
+                    turn._run()
+                elif owner.alive:
+                    owner.deferred.append(turn)
 
     def _advance(self) -> None:
+        """Make ready what is due; with nothing ready, jump to the next timer."""
         timers = self._timers
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-            self._dead_timers -= 1
         self._idle_turns += 1
         if not self._ready:
+            while timers and timers[0][2]._cancelled:
+                heapq.heappop(timers)
+                self.dead_timers -= 1
             if not timers:
                 raise StuckError(f"nothing will ever happen again at {self.true_time:.3f}")
             if timers[0][0] > self.true_time:
@@ -256,43 +300,38 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self._idle_turns > TURNS_WITHOUT_TIME:
             raise StuckError(f"something spins at {self.true_time:.3f}: {_spinners(self._ready)}")
         while timers and timers[0][0] <= self.true_time:
-            handle = heapq.heappop(timers)[2]
-            handle._scheduled = False  # type: ignore[attr-defined]
-            if handle.cancelled():
-                self._dead_timers -= 1
+            turn = heapq.heappop(timers)[2]
+            turn._scheduled = False
+            if turn._cancelled:
+                self.dead_timers -= 1
             else:
-                self._ready.append(handle)
+                self._ready.append(turn)
+        if self.dead_timers > COMPACT_AT and self.dead_timers * 2 > len(timers):
+            self._timers = [timer for timer in timers if not timer[2]._cancelled]
+            heapq.heapify(self._timers)
+            self.dead_timers = 0
 
-    def _interleaved(self, batch: list[asyncio.Handle]) -> list[asyncio.Handle]:
-        queues: dict[Process | None, deque[asyncio.Handle]] = {}
-        owners: list[Process | None] = []
-        for handle in batch:
-            owner = handle._context.get(PROCESS)  # type: ignore[attr-defined]
-            owners.append(owner)
-            queues.setdefault(owner, deque()).append(handle)
-        if len(queues) == 1:
+    def _interleaved(self, batch: list[_Turn]) -> list[_Turn]:
+        """The callbacks of each process in their order, those of different ones shuffled."""
+        owners = [turn.owner for turn in batch]
+        first = owners[0]
+        if all(owner is first for owner in owners):
             return batch
+        queues: dict[Process | None, deque[_Turn]] = {}
+        for turn in batch:
+            queues.setdefault(turn.owner, deque()).append(turn)
         self._random.shuffle(owners)
         return [queues[owner].popleft() for owner in owners]
 
-    def _run(self, handle: asyncio.Handle) -> None:
-        if handle.cancelled():
-            return
-        owner = handle._context.get(PROCESS)  # type: ignore[attr-defined]
-        if owner is None or owner.runs:
-            handle._run()
-        elif owner.alive:
-            owner.deferred.append(handle)
 
-
-def _spinners(ready: deque[asyncio.Handle]) -> list[str]:
+def _spinners(ready: list[_Turn]) -> list[str]:
     """Which tasks are ready, and where they stand."""
     found = []
-    for handle in list(ready)[:3]:
-        task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+    for turn in ready[:3]:
+        task = getattr(turn._callback, "__self__", None)
         frames = task.get_stack() if isinstance(task, asyncio.Task) else []
         where = [f"{frame.f_code.co_qualname}:{frame.f_lineno}" for frame in frames]
-        found.append(f"{task.get_name() if isinstance(task, asyncio.Task) else handle} {where}")
+        found.append(f"{task.get_name() if isinstance(task, asyncio.Task) else turn} {where}")
     return found
 
 
