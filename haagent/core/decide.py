@@ -30,6 +30,8 @@ from haagent.core.transitions import Row, rows_of
 
 BREATH_S = 0.01
 """A row that asks to go on at once gets this pause when it comes twice running, and so does any near deadline."""
+STRETCH = 0.05
+"""A start or promotion that has lasted long is looked at after this part of that time: crash recovery takes minutes."""
 ROWS = {state: rows_of(state) for state in State}
 
 
@@ -110,6 +112,8 @@ def _hold_until(v: View, row: Row) -> Instant:
 def _wake_in(v: View, row: Row) -> float:
     """The longest sleep: the row's own, or until the next deadline that somebody must look at."""
     longest = v.settings.loop_wait if row.wake_s is None else row.wake_s
+    if row.to is row.state and row.to in (State.STARTING, State.PROMOTING):
+        longest = min(v.settings.loop_wait, max(longest, STRETCH * (v.now - v.memory.since)))
     if v.lease.term is not None:
         longest = conditions.soon(v, v.lease.demote_at, longest)
     beat = v.cluster.heartbeat

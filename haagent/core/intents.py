@@ -38,7 +38,8 @@ def admit(v: View) -> tuple[tuple[Action, ...], Memory]:
         memory = replace(memory, **changes)
         if taken is not None:
             pending.append(taken)
-    return actions, replace(memory, pending=tuple(pending))
+    still = tuple(pending)
+    return actions, memory if still == memory.pending else replace(memory, pending=still)
 
 
 def _refuse(intent: Intent, status: int, text: str) -> Admission:

@@ -54,7 +54,7 @@ class Proxy:
 
     async def _check_for_ever(self, name: str) -> None:
         while True:
-            await asyncio.sleep(self.random.uniform(0.5, 1.0))
+            await self.world.calm.pause(self.random.uniform(0.5, 1.0))
             was, self.up[name] = self.up[name], await self._check(name)
             if was or self.up[name]:
                 self.sample()
@@ -99,7 +99,7 @@ class Clients:
 
     async def _write_for_ever(self, choose: Callable[[], str | None], every: float, *, direct: bool) -> None:
         while True:
-            await asyncio.sleep(self.random.expovariate(1 / every))
+            await self.world.calm.pause(self.random.expovariate(1 / every))
             target = choose()
             if target is None or self.world.hosts[target].server is None:
                 continue

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from haagent.core.answers import Answer
 from haagent.core.facts import Document, Me, Tags, View
 from haagent.core.terms import SystemId
+from tests.sim.world.calm import Calm
 from tests.sim.world.dcs import EtcdCluster
 from tests.sim.world.events import Acked, Committed, Event
 from tests.sim.world.hosts import Host
@@ -65,6 +66,7 @@ class World:
         self.network.on_change(self._network_changed)
         self.etcd = EtcdCluster(self)
         self.operators = Operators(self)
+        self.calm = Calm(self)
 
     @property
     def now(self) -> float:

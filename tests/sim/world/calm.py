@@ -1,0 +1,43 @@
+"""Whether anything has happened lately: those who only repeat themselves do so less often while nothing does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.sim.world.events import Event, Fault, LeaderKeyChanged, Note, Readonly, Routed, StateChanged, Writable
+
+if TYPE_CHECKING:
+    from tests.sim.world.world import World
+
+SLOWER = 10.0
+"""So many times longer may a pause become in a calm."""
+
+
+class Calm:
+    """It begins two ttl after the last thing that could change what clients meet, and ends at once with the next."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._after_s = 10.0 + 2 * world.knobs.ttl
+        self._stirred_at = 0.0
+        self._stirred = asyncio.Event()
+        world.listeners.append(self._hear)
+
+    def _hear(self, event: Event) -> None:
+        key_moved = isinstance(event, LeaderKeyChanged) and event.cause != "renewal"
+        if key_moved or isinstance(event, Fault | StateChanged | Writable | Readonly | Routed | Note):
+            self._stirred_at = event.at
+            self._stirred.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep so long; in a calm much longer, or until it ends."""
+        await asyncio.sleep(seconds)
+        if self._world.now - self._stirred_at < self._after_s:
+            return
+        self._stirred.clear()
+        try:
+            async with asyncio.timeout(seconds * SLOWER):
+                await self._stirred.wait()
+        except TimeoutError:
+            return
