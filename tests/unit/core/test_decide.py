@@ -336,3 +336,18 @@ def test_nothing_is_due_before_the_standstill_has_lasted_ttl() -> None:
         cluster = replace(a_cluster(*members), heartbeat=beat)
         view = replace(a_view(cluster=cluster, postgres=a_standby()), memory=a_memory(State.STANDBY))
         assert decide(view).row == row, f"after {stood_s} s"
+
+
+def test_the_longer_a_start_lasts_the_less_often_it_is_looked_at() -> None:
+    recovering = replace(a_standby(), server=None, starting=True)
+    view = a_view(postgres=recovering, lease=LeaseFacts(lease_id=LEASE))
+
+    def pause(lasted_s: float) -> float:
+        since = later(NOW, -lasted_s)
+        plan = decide(replace(view, memory=a_memory(State.STARTING, since=since, row=499)))
+        assert plan.row == 499
+        return plan.wake_in
+
+    assert pause(1.0) == 0.1
+    assert pause(10.0) == 0.5
+    assert pause(3600.0) == view.settings.loop_wait
