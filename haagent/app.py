@@ -39,6 +39,7 @@ from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
 from haagent.ports import PortError
 from haagent.postgres.adapter import PostgresAdapter
+from haagent.postgres.disk import in_thread
 from haagent.rest.client import RestPeers
 from haagent.rest.metrics import Counters
 from haagent.rest.server import ListenError, RestServer
@@ -217,7 +218,7 @@ class Service:
 
     async def _kill_tree(self) -> int:
         data_dir = self._guard.data_dir
-        count, _, _ = await asyncio.to_thread(tree.end, str(data_dir), KILL_GRACE_S, KILL_TIME_S)
+        count, _, _ = await in_thread(lambda: tree.end(str(data_dir), KILL_GRACE_S, KILL_TIME_S))
         return count
 
     def _stop(self) -> None:
@@ -250,7 +251,7 @@ class Service:
             return
         document, self._uncopied = self._uncopied, None
         copy = Path(self._config.postgresql.data_dir) / DYNAMIC_COPY
-        self._copying = asyncio.get_running_loop().create_task(asyncio.to_thread(_write_json, copy, document))
+        self._copying = asyncio.get_running_loop().create_task(in_thread(lambda: _write_json(copy, document)))
 
     def _counters(self) -> Counters:
         renewals, failed = self._agent.renewals()

@@ -204,6 +204,10 @@ class Postgres(Protocol):
         """Call ``wake`` at once whenever a walsender ends that commits wait for."""
         ...
 
+    def on_disk_change(self, wake: Callable[[str], None]) -> None:
+        """Call ``wake`` when the file systems under it begin or cease to refuse writes, or to lack room."""
+        ...
+
     async def configure(self, config: ServerConfig) -> None:
         """Write the configuration files if they differ, and reload a running server."""
         ...
@@ -379,8 +383,10 @@ class Peers(Protocol):
 class LocalStore(Protocol):
     """A few small facts that must survive the agent, on this node's disk; never touched on the lease path."""
 
-    def load(self) -> Mapping[str, Any]: ...
+    def load(self) -> Mapping[str, Any]:
+        """What was saved last, from memory once it has been read."""
+        ...
 
-    def save(self, values: Mapping[str, Any]) -> None:
-        """Replace them all, atomically and durably."""
+    async def save(self, values: Mapping[str, Any]) -> None:
+        """Replace them all, atomically; a disk that hangs is waited for no longer than a moment."""
         ...

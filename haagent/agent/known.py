@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+from haagent.core import disks
 from haagent.core.conditions import leads, why_not_me
 from haagent.core.facts import FailoverKey, Goal, PeerReply, PostgresFacts, Snapshot, View
 from haagent.core.states import State
@@ -38,6 +39,7 @@ def known(view: View, goal: Goal) -> dict[str, Any]:
         "dcs": _dcs(view),
         "peers": _peers(view),
         "guard": _guard(view),
+        "disk": clean(trouble) if (trouble := disks.trouble(view)) else None,
         "protection": protection(view),
         "goal": None if goal is Goal.NONE else goal.value,
         "job": _job(view),

@@ -155,6 +155,7 @@ class Agent:
         """Tick until stopped; the exit code. A task of the agent that fails ends it, and the permit then runs out."""
         self._ports.postgres.on_end(self._postgres_ended)
         self._ports.postgres.on_sender_end(self.wake)
+        self._ports.postgres.on_disk_change(self.wake)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._keeper.run(), name="keeper"),

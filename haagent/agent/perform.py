@@ -106,14 +106,14 @@ class Performer:
 
     async def campaign(self, action: a.Campaign) -> Term:
         term = await self.hands.keeper.campaign()
-        self._keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
+        await self._keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
         return term
 
-    def remember(self, action: a.Remember) -> None:
-        self._keep(made=None if action.made is None else int(action.made))
+    async def remember(self, action: a.Remember) -> None:
+        await self._keep(made=None if action.made is None else int(action.made))
 
-    def _keep(self, **values: int | None) -> None:
-        self.ports.store.save({**self.ports.store.load(), **values})
+    async def _keep(self, **values: int | None) -> None:
+        await self.ports.store.save({**self.ports.store.load(), **values})
 
     async def depose(self, action: a.Depose) -> None:
         await self.ports.dcs.depose(action.revision, self.timeout, action.released)

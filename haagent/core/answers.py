@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from haagent.core import publish
+from haagent.core import disks, publish
 from haagent.core.conditions import as_upstream, leads
 from haagent.core.facts import Document, Member, Snapshot, View
 from haagent.core.status import accepts_writes, known_cluster, server_now, sync_role
@@ -96,6 +96,8 @@ def replica(view: View, query: Query) -> bool:
     limit = _lag_limit(query)
     server = server_now(view)
     if server is None or not server.in_recovery or standby_leader(view, query) or view.me.tags.noloadbalance:
+        return False
+    if disks.trouble(view) is not None:
         return False
     wanted = query.get("replication_state")
     if wanted and publish.member(view).replication_state != wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from haagent.core import election, lease, synchrony
+from haagent.core import disks, election, lease, synchrony
 from haagent.core.durations import parse_seconds
 from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline, later
@@ -424,6 +424,7 @@ def own_contender(v: View) -> election.Contender:
         server.lsn if server else v.postgres.data.checkpoint_lsn or Lsn(0),
         v.me.tags,
         fit=server is not None and v.postgres.running,
+        unfit=disks.trouble(v) or "",
     )
 
 

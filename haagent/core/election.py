@@ -18,6 +18,8 @@ class Contender:
     tags: Tags
     fit: bool = True
     """Running, in recovery, and answering."""
+    unfit: str = ""
+    """Why it should not lead although it runs, as its disk."""
 
     @property
     def rank(self) -> tuple[int, int, int]:
@@ -28,7 +30,7 @@ class Contender:
 def contender(reply: PeerReply) -> Contender:
     """A peer's answer as a contender."""
     fit = reply.reached and reply.running and reply.in_recovery and not reply.watchdog_failed
-    return Contender(reply.name, reply.timeline, reply.lsn, reply.tags, fit)
+    return Contender(reply.name, reply.timeline, reply.lsn, reply.tags, fit, reply.unfit)
 
 
 def objection(one: Contender, settings: Settings, optime: Lsn) -> str | None:
@@ -38,6 +40,8 @@ def objection(one: Contender, settings: Settings, optime: Lsn) -> str | None:
     """
     if not one.fit:
         return f"{one.name} does not answer as a running standby"
+    if one.unfit:
+        return f"{one.name} is not fit to lead: {one.unfit}"
     if one.tags.nofailover:
         return f"{one.name} has the tag nofailover"
     if not one.tags.may_lead:

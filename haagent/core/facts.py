@@ -125,6 +125,8 @@ class DataKind(Enum):
     """A bootstrap, clone or rewind that did not end left its marker: never startable."""
     UNREADABLE = "unreadable"
     """Files are there, but no control file that pg_controldata can read."""
+    UNMOUNTED = "unmounted"
+    """Nothing is there, and the file system on which the data lay is not mounted."""
     UNKNOWN = "unknown"
     """The disk has not said: it did not answer in time, and may do so at the next look."""
 
@@ -227,6 +229,8 @@ class ServerFacts:
     """The commit fence is loaded and reads this node's page."""
     settled: bool = True
     """The checkpointer, on whose word commits begin to wait for standbys, is not too busy to take a reload in."""
+    stale: bool = False
+    """Only that it answers, and its role, are of this look: the rest could not be asked and is as it was before."""
     replayed_all: bool = True
     """In recovery with no WAL left on its own disk to replay: its position is the end of what it has."""
 
@@ -262,6 +266,23 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """Whether the file systems of data and WAL take writes and have room, tried by a small write every few seconds."""
+
+    full: str = ""
+    """Which one lacks the room that PostgreSQL needs, with numbers; empty while there is enough."""
+    refusing_since: Instant | None = None
+    """Since when small writes are refused."""
+    waiting_since: Instant | None = None
+    """When the small write was begun that has not come back."""
+    why: str = ""
+    """Which file system refuses writes, and with what words."""
+    data_free: int | None = None
+    """Bytes that may still be written; None until known."""
+    wal_free: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PostgresFacts:
     """PostgreSQL as found this tick; ``server`` is None while it does not answer SQL."""
 
@@ -276,6 +297,7 @@ class PostgresFacts:
     configured: ServerConfig | None = None
     orphans: int = 0
     """Processes of this data directory that outlived their postmaster."""
+    disk: DiskFacts = DiskFacts()
 
     @property
     def running(self) -> bool:
@@ -533,6 +555,8 @@ class PeerReply:
     replayed_lsn: Lsn = Lsn(0)
     tags: Tags = Tags()
     watchdog_failed: bool = False
+    unfit: str = ""
+    """Why its agent would not have it lead, whatever its position."""
     complete: bool = True
     """Its position is the end of all the WAL that it has, not only of what it has replayed so far."""
 

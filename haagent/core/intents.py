@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from haagent.core import election, synchrony
+from haagent.core import disks, election, synchrony
 from haagent.core.actions import Action, CancelJob, PutConfig, PutFailover, ReloadSettings, Reply
 from haagent.core.conditions import restart_overdue
 from haagent.core.durations import parse_seconds
@@ -154,6 +154,8 @@ def _member_objection(v: View, member: Member) -> str | None:
         return f"{member.name} is {member.state or 'unknown'}"
     if member.tags.get("nofailover"):
         return f"{member.name} has the tag nofailover"
+    if (disk := disks.unfit(member)) is not None:
+        return f"the disk of {member.name}: {disk}"
     behind = int(_leader_lsn(v)) - int(member.lsn or 0)
     if 0 <= v.settings.maximum_lag_on_failover < behind:
         limit = v.settings.maximum_lag_on_failover

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import election, publish, synchrony
+from haagent.core import disks, election, publish, synchrony
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -204,7 +204,8 @@ def settle(v: View) -> Orders:
 
 
 def follow(v: View) -> Orders:
-    return Orders(publish.followed(v), {"told_role": v.memory.told_role or "replica"})
+    told = {"told_role": v.memory.told_role or "replica"}
+    return Orders(publish.followed(v), told, disks.trouble(v) or "")
 
 
 def compare(v: View) -> Orders:
@@ -254,6 +255,14 @@ def need_operator(v: View) -> Orders:
     name = f"{v.me.scope} {v.me.name}"
     detail = f"{_job_error(v)} this copy is kept; to clone it anew: haagent-ctl reinit {name}".strip()
     return Orders((), {}, detail)
+
+
+def say_data(v: View) -> Orders:
+    return Orders(detail=v.postgres.data.detail)
+
+
+def say_disk(v: View) -> Orders:
+    return Orders(detail=disks.trouble(v) or "")
 
 
 def say_trouble(v: View) -> Orders:
@@ -493,6 +502,11 @@ def stopper(goal: Goal, mode: str = "fast", kind: str = "") -> Builder:
     return stop
 
 
+def stop_on_bad_disk(v: View) -> Orders:
+    """A stop in good order would try to write a checkpoint: this one writes nothing."""
+    return replace(stopper(Goal.HANDOVER, "immediate")(v), detail=disks.trouble(v) or "")
+
+
 def _deadline(v: View) -> str:
     if v.lease.term is None or v.lease.permit_until is None:
         return ""
@@ -529,6 +543,11 @@ def hand_over(v: View) -> Orders:
     orders = resign(v)
     changes = {**orders.memory, "goal": Goal.HANDOVER, "stand_back_until": later(v.now, STAND_BACK_S)}
     return replace(orders, memory=changes, actions=(*orders.actions, *_demoted(v)))
+
+
+def hand_over_disk(v: View) -> Orders:
+    """The same, because of its disk."""
+    return replace(hand_over(v), detail=disks.trouble(v) or "")
 
 
 def _demoted(v: View) -> tuple[Action, ...]:

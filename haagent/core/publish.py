@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import slots, synchrony
+from haagent.core import disks, slots, synchrony
 from haagent.core.actions import (
     Action,
     Callback,
@@ -97,6 +97,7 @@ def member(v: View) -> Member:
         checkpoint_after_promote=None if v.memory.checkpointed else False,
         pause=v.settings.pause,
         scheduled_restart=v.memory.scheduled_restart,
+        extra={disks.WIRE_FIELD: word} if (word := disks.wire(v)) else {},
     )
 
 

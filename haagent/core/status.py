@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haagent.core import publish
+from haagent.core import disks, publish
 from haagent.core.advice import advice, not_eligible
 from haagent.core.conditions import leads, watchdog_allows
 from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
@@ -37,9 +37,10 @@ def server_now(view: View) -> ServerFacts | None:
 
 
 def accepts_writes(view: View) -> bool:
-    """Whether this node is a primary whose PostgreSQL is out of recovery; says nothing about the lease."""
+    """Whether this node is a primary, out of recovery and on a disk that takes writes; nothing about the lease."""
     server = server_now(view)
-    return view.state is State.PRIMARY and server is not None and not server.in_recovery
+    writes = view.state is State.PRIMARY and server is not None and not server.in_recovery
+    return writes and not disks.unwritable_disk(view)
 
 
 def known_cluster(view: View) -> Snapshot | None:
@@ -193,6 +194,8 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.postgres.unreachable_since is not None:
         part["unreachable_s"] = round(view.now - view.postgres.unreachable_since, 1)
         part["unreachable_why"] = view.postgres.unreachable_why
+    if (trouble := disks.trouble(view)) is not None:
+        part["unfit"] = trouble
     objection = not_eligible(view)
     if objection is not None:
         part["not_eligible"] = objection

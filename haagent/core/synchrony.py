@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from haagent.core import disks
 from haagent.core.actions import Action, DropSync, PutSync, StirStandbys
 from haagent.core.facts import InForce, PeerReply, ServerFacts, SyncKey, Tags, View, WalSender
 from haagent.core.quorums import (
@@ -281,7 +282,7 @@ def candidates(v: View, server: ServerFacts, present: Electors) -> list[str]:
     fit: list[tuple[tuple[int, bool, bool, int, str], str]] = []
     for name, sender in streaming.items():
         member = v.snapshot.member(name) if v.snapshot else None
-        if member is None or not member.running or name == v.me.name:
+        if member is None or not member.running or name == v.me.name or disks.unfit(member):
             continue
         tags = read_tags(member.tags)
         if may_acknowledge(tags) and _near(v, server, sender, streaming.values(), known=name in known):
@@ -334,7 +335,7 @@ def _read(text: str) -> Acknowledgers:
 def _answering(v: View) -> ServerFacts | None:
     server = v.postgres.server
     lives = v.postgres.running and v.postgres.unreachable_since is None
-    return server if lives and server is not None and not server.in_recovery else None
+    return server if lives and server is not None and not (server.in_recovery or server.stale) else None
 
 
 # --- what is remembered ---

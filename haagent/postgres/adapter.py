@@ -70,6 +70,9 @@ class PostgresAdapter:
     def on_sender_end(self, wake: Callable[[str], None]) -> None:
         self._senders.on_end(wake)
 
+    def on_disk_change(self, wake: Callable[[str], None]) -> None:
+        self._probe.volumes.on_change(wake)
+
     async def history(self) -> Sequence[HistoryLine]:
         try:
             return await on_disk(lambda: newest_history(self.settings))
@@ -124,10 +127,12 @@ class PostgresAdapter:
     # --- long jobs
 
     async def initialize(self, config: ServerConfig, report: Report) -> SystemId:
+        await self._present()
         with self._building():
             return await initialize.initialize(self.settings, config, report)
 
     async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
+        await self._present()
         with self._building():
             await clone.clone(self.settings, source, slot, report)
 
@@ -166,10 +171,17 @@ class PostgresAdapter:
     async def close(self) -> None:
         """Give up the connection and the watch; PostgreSQL runs on."""
         await self._client.close()
+        self._probe.volumes.close()
         self._senders.close()
         self._postmaster.close()
 
     # --- helpers
+
+    async def _present(self) -> None:
+        """Refused when the file system on which data lay before is not mounted."""
+        why = await on_disk(lambda: self._probe.place.missing(self.settings))
+        if why:
+            raise Refused(why)
 
     @contextmanager
     def _building(self) -> Iterator[None]:

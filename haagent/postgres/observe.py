@@ -45,6 +45,9 @@ SELECT r.recovering,
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) r
 """
 
+ROLE = "SELECT pg_is_in_recovery() AS recovering"
+"""Reads no catalog and waits for no lock."""
+
 PENDING = """
 SELECT s.name, current_setting(s.name) AS old,
        COALESCE((SELECT f.setting FROM pg_file_settings f WHERE f.name = s.name ORDER BY f.seqno DESC LIMIT 1),

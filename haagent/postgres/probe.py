@@ -6,7 +6,6 @@ configuration was loaded anew; the control file is read when it has changed.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,16 +16,21 @@ from haagent.core.facts import DataFacts, DataKind, PostgresFacts, Process, Serv
 from haagent.core.terms import Instant, SystemId, Timeline
 from haagent.ports import PortError, Refused
 from haagent.postgres.control import ControlData, read_control
-from haagent.postgres.disk import on_disk
+from haagent.postgres.disk import in_thread, on_disk
 from haagent.postgres.look import ControlKey, Look, look
-from haagent.postgres.observe import NEWEST_WAL, PENDING, STATUS, server_facts
+from haagent.postgres.observe import NEWEST_WAL, PENDING, ROLE, STATUS, server_facts
+from haagent.postgres.place import Place
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.process import serving_in
 from haagent.postgres.settings import PostgresSettings
 from haagent.postgres.sql import Address, Client, address_of, told
+from haagent.postgres.volumes import VolumeWatch
 
 CONTROL_EVERY_S = 10.0
 """How often at most the control file of a running server is read again."""
+CROWDED = ("too many clients", "remaining connection slots")
+"""English texts of SQLSTATE 53300: the server is well and lets nobody else in."""
+GONE = (DataKind.ABSENT, DataKind.EMPTY, DataKind.UNMOUNTED)
 NOT_YET = ("starting up", "not yet accepting connections", "in recovery mode")
 """English texts of SQLSTATE 57P03, which libpq does not hand out for a failed connection."""
 
@@ -55,6 +59,10 @@ class Probe:
         self._system_id = SystemId("")
         self._pending: Mapping[str, tuple[str, str]] = {}
         self._pending_of: object = None
+        self._overran = False
+        """The last round of questions did not end in time, though the server may be well."""
+        self.place = Place()
+        self.volumes = VolumeWatch(now)
 
     @property
     def control(self) -> ControlData | None:
@@ -83,7 +91,9 @@ class Probe:
         data = await self._data(settings, until)
         if disk_why:
             data = replace(data, kind=data.kind if process else DataKind.UNKNOWN, detail=disk_why)
-        facts = PostgresFacts(data=data, postmaster=process, configured=configured)
+        segment_bytes = self._control.segment_bytes if self._control else None
+        disk = self.volumes.facts(settings, segment_bytes, at_work=at_work)
+        facts = PostgresFacts(data=data, postmaster=process, configured=configured, disk=disk)
         if process is None:
             return replace(facts, orphans=0 if at_work else await self._orphans(disk_why))
         if disk_why:
@@ -94,12 +104,12 @@ class Probe:
         """Processes that outlived the postmaster, counted anew when the last look still saw it alive."""
         if not disk_why and self._look.postmaster is None:
             return self._look.orphans
-        return len(await asyncio.to_thread(serving_in, self._look.real))
+        return len(await in_thread(lambda: serving_in(self._look.real)))
 
     async def _look_again(self, settings: PostgresSettings, timeout: float, at_work: bool) -> str:
         """Look at the disk and the processes; why it did not work, empty if it did."""
         try:
-            self._look = await on_disk(lambda: look(settings), timeout)
+            self._look = await on_disk(lambda: self._look_there(settings), timeout)
         except PortError as error:
             return str(error)
         if at_work:
@@ -107,6 +117,16 @@ class Probe:
         if self._look.postmaster is not None and not self._starting_child():
             self._postmaster.adopt(self._look.postmaster)
         return ""
+
+    def _look_there(self, settings: PostgresSettings) -> Look:
+        """One look, and whether the file system on which data lay is there at all. Blocking."""
+        seen = look(settings)
+        if seen.kind in (DataKind.ABSENT, DataKind.EMPTY) and (why := self.place.missing(settings)):
+            return replace(seen, kind=DataKind.UNMOUNTED, detail=why)
+        if seen.kind is DataKind.VALID:
+            self.place.note(settings)
+            self.volumes.measure(settings)
+        return seen
 
     def _starting_child(self) -> bool:
         """Whether a child of ours lives that has not yet taken over postmaster.pid."""
@@ -118,6 +138,7 @@ class Probe:
         self._silent_since = None
         self._timeline = Timeline(0)
         self._pending_of = None
+        self._overran = False
 
     async def _data(self, settings: PostgresSettings, until: float) -> DataFacts:
         seen = self._look
@@ -159,17 +180,41 @@ class Probe:
         status = self._look.pid_file.status if self._look.pid_file and self._look.postmaster == process else ""
         if self._look.stopped:
             return self._silent(facts, f"postmaster {process.pid} is stopped (SIGSTOP); kill -CONT {process.pid}")
+        if facts.data.kind in GONE:
+            return self._silent(facts, f"{settings.data_dir} is gone from under it", keep=False)
         if self._look.marker or self._look.postmaster != process or status in ("", "starting"):
             return self._starting(facts)
+        lives: ServerFacts | None = None
         try:
-            server = await self._server_facts(settings, facts.data, process, timeout)
+            if self._overran:
+                lives = await self._role_alone(settings, process, timeout / 2)
+            server = await self._server_facts(settings, facts.data, process, timeout / 2 if self._overran else timeout)
         except (psycopg.Error, TimeoutError) as error:
             why = told(error)
+            self._overran = isinstance(error, TimeoutError | psycopg.errors.QueryCanceled)
             if any(text in why for text in NOT_YET):
                 return self._starting(facts)
+            if any(text in why for text in CROWDED):
+                lives = self._as_before()
+            if lives is not None:
+                self._silent_since = None
+                return replace(facts, server=lives, unreachable_why=f"its state could not be asked: {why}")
             return self._silent(facts, why, keep=status != "stopping")
-        self._server, self._silent_since = server, None
+        self._server, self._silent_since, self._overran = server, None, False
         return replace(facts, server=server)
+
+    async def _role_alone(self, settings: PostgresSettings, process: Process, timeout: float) -> ServerFacts | None:
+        """What was known, while the server still answers with the same role: a question that takes no lock."""
+        (row,) = await self._client.fetch(settings, self._address(process), ROLE, timeout=timeout)
+        known = self._server
+        if known is None or known.in_recovery is not row["recovering"]:
+            return None
+        return replace(known, seen_at=self._now(), stale=True)
+
+    def _as_before(self) -> ServerFacts | None:
+        """A primary that lets nobody else in is one still: only a new postmaster could make it a standby."""
+        known = self._server
+        return None if known is None or known.in_recovery else replace(known, seen_at=self._now(), stale=True)
 
     def _starting(self, facts: PostgresFacts) -> PostgresFacts:
         """Nobody is let in yet, or, after a crash of a backend, not any more: what it said before counts no longer."""

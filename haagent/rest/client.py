@@ -176,6 +176,7 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
         replayed_lsn=Lsn(_count(xlog, "location") if writes else replayed),
         tags=read_tags(_mapping(document.get("tags"))),
         watchdog_failed=document.get("watchdog_failed") is True,
+        unfit=str(own.get("unfit") or ""),
         complete=writes or received > 0 or own.get("replayed_all") is True,
     )
 

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from haagent.core import disks
 from haagent.core.conditions import leads
 from haagent.core.facts import ServerFacts, View
 from haagent.core.states import State
@@ -188,6 +189,14 @@ def _own(view: View, labels: tuple[str, str]) -> Iterator[Metric]:
     silent_since = view.cluster.silent_since
     silence = 0.0 if silent_since is None else max(0.0, view.now - silent_since)
     yield _gauge("haagent_dcs_silent_seconds", "How long etcd has not answered, 0 if it does", labels, silence)
+    disk = view.postgres.disk
+    free = GaugeMetricFamily("haagent_disk_free_bytes", "Free bytes under PostgreSQL", labels=(*_LABELS, "holds"))
+    for holds, room in (("data", disk.data_free), ("wal", disk.wal_free)):
+        if room is not None:
+            free.add_metric((*labels, holds), float(room))
+    yield free
+    unfit = disks.trouble(view) is not None
+    yield _gauge("haagent_disk_unfit", "1 if the disk refuses writes, hangs or lacks room", labels, unfit)
 
 
 def _counted(counters: Counters, labels: tuple[str, str]) -> Iterator[Metric]:

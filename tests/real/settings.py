@@ -41,11 +41,13 @@ class NodePlace:
     rest_port: int
     directory: Path
     bin_dir: Path
+    disk: Path | None = None
+    """A file system of its own for the data directory, and what the agent keeps beside that."""
 
     @property
     def data_dir(self) -> Path:
         """PostgreSQL's."""
-        return self.directory / "data"
+        return (self.disk or self.directory) / "data"
 
 
 def node_config(cluster: ClusterSettings, place: NodePlace, etcd: list[str], tags: dict[str, Any]) -> dict[str, Any]:

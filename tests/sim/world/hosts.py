@@ -29,7 +29,7 @@ class SimStore:
     def load(self) -> Mapping[str, Any]:
         return dict(self._host.stored)
 
-    def save(self, values: Mapping[str, Any]) -> None:
+    async def save(self, values: Mapping[str, Any]) -> None:
         self._host.stored = dict(values)
 
 

@@ -157,6 +157,9 @@ class SimPostgres:
 
         self.host.on_sender_end = tell
 
+    def on_disk_change(self, wake: Callable[[str], None]) -> None:
+        """Disks of the simulated world neither fill nor fail."""
+
     # --- moving ---
 
     def _running(self) -> Server:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,8 @@ import pytest
 from haagent.host.store import FileStore
 
 
-def test_what_was_saved_is_loaded_by_the_next_agent(tmp_path: Path) -> None:
-    FileStore(tmp_path).save({"term": 7, "lease_id": 1234})
+async def test_what_was_saved_is_loaded_by_the_next_agent(tmp_path: Path) -> None:
+    await FileStore(tmp_path).save({"term": 7, "lease_id": 1234})
     assert FileStore(tmp_path).load() == {"term": 7, "lease_id": 1234}
     assert (tmp_path / "agent.json").stat().st_mode & 0o777 == 0o600
 
@@ -22,8 +25,35 @@ def test_a_broken_file_counts_as_none(tmp_path: Path, content: str) -> None:
     assert FileStore(tmp_path).load() == {}
 
 
-def test_a_disk_that_refuses_costs_a_warning_not_the_agent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_disk_that_refuses_costs_a_warning_not_the_agent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, logger="haagent.store"):
-        FileStore(tmp_path / "missing").save({"term": 7})
+        await FileStore(tmp_path / "missing").save({"term": 7})
     assert "can't be written" in caplog.text
     assert FileStore(tmp_path / "missing").load() == {}
+
+
+async def test_a_disk_that_hangs_holds_up_nothing_but_its_thread(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faults 49 and 50: the values count at once, and are written as soon as the disk answers."""
+    monkeypatch.setattr("haagent.host.store.PATIENCE_S", 0.1)
+    os.mkfifo(tmp_path / "agent.new")
+    store, ticks = FileStore(tmp_path), 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    began = time.monotonic()
+    await store.save({"term": 7})
+    assert time.monotonic() - began < 1
+    assert ticks >= 5
+    ticking.cancel()
+    assert "hangs" in caplog.text
+    assert store.load() == {"term": 7}
+    assert await asyncio.to_thread((tmp_path / "agent.new").read_text) == '{"term": 7}'

@@ -1,0 +1,151 @@
+"""The disk under PostgreSQL fills, fails, hangs or goes away; each node has a small one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from tests.real.checkers import refused_rows_are_absent, silent_after
+from tests.real.cluster import Cluster, in_namespaces
+from tests.real.disks import Disk, disks
+from tests.real.node import Node
+from tests.real.programs import AgentProgram
+from tests.real.settings import ClusterSettings
+from tests.real.waiting import now, wait_until
+
+SMALL = ClusterSettings(
+    dcs={"postgresql": {"parameters": {"wal_log_hints": "on", "max_wal_size": "16MB", "min_wal_size": "5MB"}}},
+    bootstrap={"initdb": [{"encoding": "UTF8"}, "data-checksums", "no-sync", {"wal-segsize": "1"}]},
+)
+
+
+@pytest.fixture(scope="module")
+def small(program: AgentProgram) -> Iterator[tuple[Cluster, dict[str, Disk]]]:
+    """A cluster whose data directories lie on disks of 256 MB."""
+    with in_namespaces(program, SMALL) as cluster, disks(cluster.home, [n.name for n in cluster.nodes]) as made:
+        for node in cluster.nodes:
+            node.place = replace(node.place, disk=made[node.name].at)
+        try:
+            cluster.start()
+            yield cluster, made
+        finally:
+            for disk in made.values():
+                disk.thaw()
+            cluster.end()
+
+
+def why(node: Node) -> str:
+    """What the node says of itself now."""
+    return str(node.status().get("haagent", {}).get("why", ""))
+
+
+def exhaust(node: Node) -> None:
+    """Write WAL, and nothing else, until PostgreSQL can't."""
+    with contextlib.suppress(OSError, psycopg.Error), node.connect() as connection:
+        for _ in range(2000):
+            connection.execute("SELECT pg_logical_emit_message(false, 'test', repeat('x', 100000))")
+
+
+def test_full_disk_of_a_standby(small: tuple[Cluster, dict[str, Disk]]) -> None:
+    """Fault 47: out of rotation and counted on by nobody; the leader does not notice; back when there is room."""
+    cluster, made = small
+    cluster.wait_whole()
+    standby = cluster.standbys()[0]
+    with cluster.writing() as record:
+        at = now()
+        made[standby.name].fill(1024 * 1024)
+        wait_until(lambda: standby.rest("GET", "/replica").status == 503, "a full standby out of rotation", 10)
+        assert "bytes free, PostgreSQL needs" in why(standby)
+        member = cluster.key(f"members/{standby.name}")
+        assert member is not None
+        assert '"haagent_disk":"full"' in member.value
+        made[standby.name].empty()
+        wait_until(lambda: standby.rest("GET", "/replica").status == 200, "a standby in rotation again", 10)
+        assert record.longest_gap("multihost", at, now()).length_s < 2
+
+
+def test_full_disk_of_the_primary(small: tuple[Cluster, dict[str, Disk]]) -> None:
+    """Fault 46: no crash loop: another node leads, and this one waits for room, with numbers, then follows."""
+    cluster, made = small
+    cluster.wait_whole()
+    old = cluster.primary()
+    starts = old.log.read_text(errors="replace").count("started as a primary")
+    with cluster.writing() as record:
+        at = now()
+        made[old.name].fill(512 * 1024)
+        exhaust(old)
+        taker = cluster.primary(15, other_than=old)
+        cluster.wait_acknowledged(record, at, 10, "haproxy")
+        wait_until(lambda: "bytes free, PostgreSQL needs" in why(old), "the reason with numbers", 5)
+        time.sleep(3)
+        assert old.log.read_text(errors="replace").count("started as a primary") == starts
+        assert cluster.primary() is taker
+        made[old.name].empty()
+        cluster.wait_whole()
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_read_only_disk_of_the_primary(small: tuple[Cluster, dict[str, Disk]]) -> None:
+    """Fault 48: seen by a small write within seconds; PostgreSQL is stopped and another node leads."""
+    cluster, made = small
+    cluster.wait_whole()
+    old = cluster.primary()
+    with cluster.writing() as record:
+        at = now()
+        made[old.name].fail()
+        cluster.primary(15, other_than=old)
+        first = cluster.wait_acknowledged(record, at + 0.5, 10, "haproxy")
+        assert first - at < 3 + 1 + 2 * SMALL.loop_wait + 3
+        wait_until(lambda: "Read-only file system" in why(old), "the reason", 5)
+        assert old.rest("GET", "/primary").status == 503
+        old.stop()
+        old.end()
+        made[old.name].repair()
+        old.start()
+        cluster.wait_whole()
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_hanging_disk_of_the_primary(small: tuple[Cluster, dict[str, Disk]]) -> None:
+    """Fault 49: the agent answers and keeps its word; after a ttl it gives up, and another node leads."""
+    cluster, made = small
+    cluster.wait_whole()
+    old = cluster.primary()
+    with cluster.writing() as record:
+        at = now()
+        made[old.name].freeze()
+        try:
+            taker = cluster.primary(4 * SMALL.ttl, other_than=old)
+            cluster.wait_acknowledged(record, at + 0.5, 10, "haproxy")
+            assert now() - at < 3 + 2 * SMALL.ttl + 2 * SMALL.loop_wait + 3
+            assert old.rest("GET", "/primary").status == 503
+            assert old.rest("GET", "/liveness").status == 200
+        finally:
+            made[old.name].thaw()
+        cluster.wait_whole()
+        assert cluster.primary() is taker
+    silent_after(record, old.name, at + 3 + 2 * SMALL.ttl)
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_disk_pulled_from_under_the_primary(small: tuple[Cluster, dict[str, Disk]]) -> None:
+    """Fault 51: another node leads; nothing is built into the bare mount point; mounted again, it follows."""
+    cluster, made = small
+    cluster.wait_whole()
+    old = cluster.primary()
+    with cluster.writing() as record:
+        at = now()
+        made[old.name].pull()
+        cluster.primary(15, other_than=old)
+        cluster.wait_acknowledged(record, at + 0.5, 10, "haproxy")
+        wait_until(lambda: "not mounted" in why(old), "the reason", 5)
+        time.sleep(2)
+        assert [path.name for path in made[old.name].at.iterdir() if path.name != "data.haagent"] == []
+        made[old.name].mount()
+        cluster.wait_whole()
+    refused_rows_are_absent(record, cluster.rows())
