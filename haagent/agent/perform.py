@@ -145,12 +145,12 @@ class Performer:
         await self.ports.guard.clear(ADAPTER_TIMEOUT_S)
 
     async def open_watchdog(self, action: a.OpenWatchdog) -> None:
-        self._keep(watchdog=int(self.ports.clock.now()))
+        await self._keep(watchdog=int(self.ports.clock.now()))
         await self.ports.watchdog.open(self.settings.ttl, ADAPTER_TIMEOUT_S)
 
     async def close_watchdog(self, action: a.CloseWatchdog) -> None:
         await self.ports.watchdog.close(ADAPTER_TIMEOUT_S)
-        self._keep(watchdog=None)
+        await self._keep(watchdog=None)
 
     # --- PostgreSQL ---
 
