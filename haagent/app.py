@@ -37,6 +37,7 @@ from haagent.host.clock import BoottimeClock
 from haagent.host.journal import FileJournal
 from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
+from haagent.outside import client_settings
 from haagent.ports import PortError
 from haagent.postgres.adapter import PostgresAdapter
 from haagent.postgres.disk import in_thread
@@ -46,7 +47,6 @@ from haagent.rest.server import ListenError, RestServer
 from haagent.rest.settings import SettingsError
 from haagent.watchdog.device import DeviceWatchdog
 from haagent.wiring import (
-    client_settings,
     etcd_kv,
     postgres_settings,
     rest_settings,

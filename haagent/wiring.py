@@ -6,10 +6,10 @@ from pathlib import Path
 
 from haagent.config.load import Config
 from haagent.config.postgresql import Role
-from haagent.dcs.gateway import Gateway
-from haagent.dcs.settings import EtcdSettings
+from haagent.dcs.client import EtcdClient
+from haagent.outside import etcd_settings
 from haagent.postgres.settings import Login, PostgresSettings
-from haagent.rest.settings import ClientSettings, RestSettings, SettingsError
+from haagent.rest.settings import RestSettings, SettingsError
 from haagent.watchdog.device import WatchdogSettings
 
 
@@ -22,19 +22,10 @@ def _login(role: Role) -> Login:
     return Login(role.username or None, role.password.reveal() or None, role.libpq())
 
 
-def etcd_kv(config: Config) -> Gateway:
-    """The connection to etcd. SettingsError when the certificates can't be used."""
-    given = config.etcd3
-    settings = EtcdSettings(
-        endpoints=config.endpoints,
-        username=given.username or None,
-        password=given.password.reveal() or None,
-        cacert=given.cacert or None,
-        cert=given.cert or None,
-        key=given.key or None,
-    )
+def etcd_kv(config: Config) -> EtcdClient:
+    """The connection to etcd. SettingsError when the settings or the certificates can't be used."""
     try:
-        return Gateway(settings)
+        return EtcdClient(etcd_settings(config))
     except ValueError as why:
         raise SettingsError(f"etcd3: {why}") from None
 
@@ -104,17 +95,3 @@ def watchdog_settings(config: Config) -> WatchdogSettings:
     """For the watchdog device."""
     given = config.watchdog
     return WatchdogSettings(given.mode, given.device, given.driver, given.safety_margin)
-
-
-def client_settings(config: Config) -> ClientSettings:
-    """For asking other agents: the ``ctl`` section, and where it says nothing the ``restapi`` section."""
-    ctl, rest = config.ctl, config.restapi
-    return ClientSettings(
-        username=ctl.authentication.username or rest.authentication.username or None,
-        password=(ctl.authentication.password.reveal() or rest.authentication.password.reveal()) or None,
-        cacert=ctl.cacert or rest.cafile or None,
-        certfile=ctl.certfile or rest.certfile or None,
-        keyfile=ctl.keyfile or rest.keyfile or None,
-        keyfile_password=(ctl.keyfile_password.reveal() or rest.keyfile_password.reveal()) or None,
-        insecure=ctl.insecure,
-    )

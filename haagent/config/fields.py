@@ -75,7 +75,7 @@ class Bootstrap:
 
 @dataclass(frozen=True, slots=True)
 class Etcd:
-    """The etcd cluster, spoken to by its v3 API; one of host, hosts, url, proxy is needed."""
+    """The etcd cluster, spoken to by its v3 API; one of hosts, host, url, proxy, srv is needed."""
 
     host: str = text("The one endpoint, HOST:PORT.")
     hosts: tuple[str, ...] = setting(
@@ -86,11 +86,9 @@ class Etcd:
     )
     url: str = text("The one endpoint as a URL; may carry user and password.", secret=True)
     proxy: str = text("URL of a proxy in front of etcd, used instead of `url`.", secret=True)
-    srv: str = text("Domain whose SRV records name the endpoints.", effective=False)
-    srv_suffix: str = text("Suffix of the SRV service names.", effective=False)
-    use_proxies: bool = flag(
-        "The hosts are proxies; either way the hosts are taken as given, and no others are looked for."
-    )
+    srv: str = text("Domain whose SRV records name the endpoints, when neither hosts, host, url nor proxy does.")
+    srv_suffix: str = text("Suffix of the SRV service names, such as `foo` in `_etcd-client-foo._tcp.DOMAIN`.")
+    use_proxies: bool = flag("The hosts are proxies: etcd is not asked for its members, which are else found by that.")
     protocol: str = word("Protocol of endpoints given without one.", default="http", choices=("http", "https"))
     username: str = text("User of etcd.")
     password: v.Secret = secret("Password of that user.")
@@ -98,10 +96,9 @@ class Etcd:
     cert: str = text("File with this node's client certificate.")
     key: str = text("File with its key, if not in the same file.")
     transport: str = word(
-        "How etcd's v3 API is reached: its JSON gateway, or gRPC.",
+        "How etcd's v3 API is reached: its JSON gateway, or gRPC (needs `pip install 'haagent[grpc]'`).",
         default="http",
         choices=("http", "grpc"),
-        effective=False,
     )
 
 

@@ -40,7 +40,7 @@ class Config(Sections):
     bootstrap_document: Document = field(default_factory=dict)
     """``bootstrap.dcs`` with its timing filled in."""
     endpoints: tuple[str, ...] = ()
-    """etcd's endpoints as URLs, without credentials."""
+    """etcd's endpoints as URLs, without credentials; none when SRV records name them."""
     published_tags: Document = field(default_factory=dict)
     given_postgresql: Mapping[str, Any] = field(default_factory=dict)
     """What the file itself says of PostgreSQL, without defaults."""
@@ -281,14 +281,22 @@ class _Finish:
 
     def _etcd(self, etcd: Etcd) -> tuple[Etcd, tuple[str, ...]]:
         """The section without credentials in its URLs, and the endpoints."""
+        etcd, endpoints = self._endpoints(etcd)
+        if etcd.srv_suffix and not etcd.srv:
+            self._wrong(("etcd3", "srv"), "must be given with etcd3.srv_suffix")
+        if etcd.transport == "grpc" and not etcd.cacert and any(url.startswith("https:") for url in endpoints):
+            self._wrong(("etcd3", "cacert"), "must be given: gRPC does not speak to a server that it cannot verify")
+        return etcd, endpoints
+
+    def _endpoints(self, etcd: Etcd) -> tuple[Etcd, tuple[str, ...]]:
         for key in ("proxy", "url"):
             text = getattr(etcd, key)
             if text:
                 etcd, endpoint = self._url(etcd, key, text)
                 return etcd, (endpoint,)
         hosts = etcd.hosts or ((etcd.host,) if etcd.host else ())
-        if not hosts:
-            self._wrong(("etcd3",), "must be given: one of hosts, host, url or proxy")
+        if not hosts and not etcd.srv:
+            self._wrong(("etcd3",), "must be given: one of hosts, host, url, proxy or srv")
         endpoints = []
         for host in hosts:
             match = re.fullmatch(r"(https?://)?(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@,]+)(:[0-9]{1,5})?/?", host)

@@ -16,13 +16,12 @@ import click
 from haagent.config.load import Config, load
 from haagent.config.problems import ConfigError
 from haagent.core.facts import Document, Member, Settings, Snapshot
+from haagent.dcs.client import EtcdClient
 from haagent.dcs.etcd import EtcdDcs
-from haagent.dcs.gateway import Gateway
-from haagent.dcs.settings import EtcdSettings
 from haagent.host.clock import BoottimeClock
+from haagent.outside import client_settings, etcd_settings
 from haagent.ports import Dcs, PortError
 from haagent.rest.client import RequestError, Response, RestClient
-from haagent.rest.settings import ClientSettings
 
 DCS_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
@@ -159,44 +158,13 @@ def configuration(options: Options, cluster: str | None, environ: Mapping[str, s
     return replace(config, scope=cluster) if cluster else config
 
 
-def etcd_settings(config: Config) -> EtcdSettings:
-    """How to reach etcd."""
-    given = config.etcd3
-    return EtcdSettings(
-        endpoints=config.endpoints,
-        username=given.username or None,
-        password=given.password.reveal() or None,
-        cacert=given.cacert or None,
-        cert=given.cert or None,
-        key=given.key or None,
-    )
-
-
-def client_settings(config: Config, insecure: bool) -> ClientSettings:
-    """How to reach the agents: what ``ctl`` says, else what ``restapi`` says."""
-    ctl, rest = config.ctl, config.restapi
-    login = ctl.authentication if ctl.authentication.username else rest.authentication
-    # A certificate and its key belong together: never one from each section.
-    pair = ctl if ctl.certfile else rest
-    return ClientSettings(
-        username=login.username or None,
-        password=login.password.reveal() or None,
-        cacert=ctl.cacert or rest.cafile or None,
-        certfile=pair.certfile or None,
-        keyfile=pair.keyfile or None,
-        keyfile_password=pair.keyfile_password.reveal() or None,
-        insecure=insecure or ctl.insecure,
-        timeout_s=REQUEST_TIMEOUT_S,
-    )
-
-
 @asynccontextmanager
 async def open_target(options: Options, cluster: str | None) -> AsyncIterator[Target]:
     """The real thing: etcd and agents as configured."""
     config = configuration(options, cluster, os.environ)
     try:
         agents = RestClient(client_settings(config, options.insecure))
-        dcs = EtcdDcs(Gateway(etcd_settings(config)), config.prefix, BoottimeClock())
+        dcs = EtcdDcs(EtcdClient(etcd_settings(config)), config.prefix, BoottimeClock())
     except ValueError as error:
         raise Failed(f"{config.source}: {error}") from None
     try:

@@ -31,8 +31,9 @@ _ADVICE = {
     "etcdctl role grant-permission ROLE readwrite --prefix=true NAMESPACE",
     "authentication failed": "check etcd3.username and etcd3.password",
     "user name is empty": "etcd asks for a user: set etcd3.username and etcd3.password",
-    "CommonName of client": "with auth on, the JSON gateway takes only client certificates without a CN",
-    "Not Found": "is it etcd 3.4 or later, with --enable-grpc-gateway?",
+    "CommonName of client": "with auth on, etcd's JSON gateway takes only client certificates without a CN: "
+    "use such a one, or set etcd3.transport: grpc",
+    "Not Found": "is it etcd 3.4 or later, with --enable-grpc-gateway? Else set etcd3.transport: grpc",
 }
 
 

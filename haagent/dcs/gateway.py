@@ -1,102 +1,85 @@
-"""etcd through its v3 JSON gateway: the ``Kv`` over several endpoints, from the last good one on."""
+"""etcd's v3 API through its JSON gateway, over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar
+import json
+from collections.abc import AsyncGenerator
+
+import aiohttp
 
 from haagent.dcs import wire
-from haagent.dcs.endpoint import Endpoint
+from haagent.dcs.endpoint import Endpoint, EtcdError, described
 from haagent.dcs.http import Http
-from haagent.dcs.kv import Batch, Compare, Grant, RangeReply, TxnReply, Write
-from haagent.dcs.race import PACE, Try, Won, race
+from haagent.dcs.race import Try
 from haagent.dcs.settings import EtcdSettings
 from haagent.dcs.wire import Json
-from haagent.ports import Refused, Unknown, Unreachable
-
-T = TypeVar("T")
 
 
 class Gateway:
-    """A client of one etcd cluster; ValueError when the certificates cannot be used."""
+    """The transport; ValueError when the certificates cannot be used."""
 
     def __init__(self, settings: EtcdSettings) -> None:
+        self._settings = settings
         self._http = Http(settings)
-        self._endpoints = [
-            Endpoint(url.rstrip("/"), self._http, settings.username, settings.password) for url in settings.endpoints
-        ]
-        self._current = 0
-        self._watched = 0
 
-    async def range(self, key: str, timeout: float, *, prefix: bool = False) -> RangeReply:
-        body = wire.range_body(key, prefix=prefix)
-        return await self._read("/v3/kv/range", body, wire.range_reply, timeout, f"reading {key}")
-
-    async def txn(
-        self, when: Sequence[Compare], then: Sequence[Write], read_back: Sequence[str], timeout: float
-    ) -> TxnReply:
-        what = f"the transaction on {', '.join(write.key for write in then)}"
-        won = await self._ask("/v3/kv/txn", wire.txn_body(when, then, read_back), wire.txn_reply, timeout, what)
-        return replace(won.answer, repeated=won.repeated)
-
-    async def grant(self, ttl: int, timeout: float) -> Grant:
-        body = {"TTL": str(ttl)}
-        return (await self._ask("/v3/lease/grant", body, wire.grant, timeout, f"granting {ttl} s")).answer
-
-    async def keepalive(self, lease: int, timeout: float) -> float:
-        what = f"keeping lease {lease:x} alive"
-        won = await self._ask("/v3/lease/keepalive", {"ID": str(lease)}, wire.keepalive_ttl, timeout, what)
-        if won.answer <= 0:
-            raise Refused(f"etcd says that lease {lease:x} is dead")
-        return won.answer
-
-    async def granted_ttl(self, lease: int, timeout: float) -> float:
-        what = f"asking what lease {lease:x} was granted"
-        granted = await self._read("/v3/lease/timetolive", {"ID": str(lease)}, wire.granted_ttl, timeout, what)
-        if granted is None:
-            raise Refused(f"etcd says that lease {lease:x} is dead")
-        return granted
-
-    async def revoke(self, lease: int, timeout: float) -> None:
-        await self._ask("/v3/lease/revoke", {"ID": str(lease)}, dict, timeout, f"revoking lease {lease:x}")
-
-    async def watch(
-        self, prefix: str, start: int, silence: Callable[[], float], on_batch: Callable[[Batch], None]
-    ) -> None:
-        endpoint = self._endpoints[self._watched % len(self._endpoints)]
-        self._watched += 1
-
-        def heard(message: Json) -> None:
-            try:
-                batch = wire.batch(message)
-            except (ValueError, KeyError, TypeError) as error:
-                raise Unreachable(f"a watch's message makes no sense: {error!r}") from None
-            on_batch(batch)
-
-        await endpoint.stream("/v3/watch", wire.watch_body(prefix, start), silence, heard)
-
-    def distrust(self) -> None:
-        self._current = (self._current + 1) % len(self._endpoints)
+    def endpoint(self, url: str) -> Endpoint:
+        return GatewayEndpoint(url, self._settings, self._http)
 
     async def close(self) -> None:
-        for endpoint in self._endpoints:
-            endpoint.close()
         await self._http.close()
 
-    async def _read(self, path: str, body: Json, read: Callable[[Json], T], timeout: float, what: str) -> T:
+
+class GatewayEndpoint(Endpoint):
+    """One gateway; all share one pool of connections."""
+
+    def __init__(self, url: str, settings: EtcdSettings, http: Http) -> None:
+        super().__init__(url, settings)
+        self._http = http
+
+    async def _send(self, path: str, body: Json, token: str, timeout: float, one: Try) -> Json:
+        limits = aiohttp.ClientTimeout(total=timeout)
         try:
-            return (await self._ask(path, body, read, timeout, what)).answer
-        except Unknown as error:
-            raise Unreachable(str(error)) from None
+            async with self._http.post(self.url + path, _encoded(body), _headers(token), limits, one) as response:
+                status, text = response.status, await response.text(errors="replace")
+        except aiohttp.ClientError as error:
+            raise ConnectionError(described(error)) from None
+        said = _error(text) if status == 200 else _error(text) or text or f"HTTP status {status}"
+        if said is not None:
+            raise EtcdError(said, status)
+        return wire.as_object(text.partition("\n")[0] if '"result"' in text[:12] else text)
 
-    async def _ask(self, path: str, body: Json, read: Callable[[Json], T], timeout: float, what: str) -> Won[T]:
-        first, width = self._current, len(self._endpoints)
+    async def _listen(self, path: str, body: Json, token: str) -> AsyncGenerator[list[Json], None]:
+        headers = {**_headers(token), "Grpc-Metadata-hasleader": "true"}
+        limits = aiohttp.ClientTimeout(total=None)
+        try:
+            async with self._http.post(self.url + path, _encoded(body), headers, limits) as response:
+                if response.status != 200:
+                    text = _error(await response.text(errors="replace"))
+                    raise EtcdError(text or f"HTTP status {response.status}", response.status)
+                lines = wire.Lines()
+                while chunk := await response.content.readany():
+                    messages = list(lines.feed(chunk))
+                    for said in filter(None, map(wire.error_text, messages)):
+                        raise EtcdError(said, response.status)
+                    yield messages
+        except aiohttp.ClientError as error:
+            raise ConnectionError(described(error)) from None
 
-        async def ask(one: Try) -> T:
-            return await self._endpoints[(first + one.number) % width].call(path, body, read, timeout, one)
+    def _troubled(self) -> None:
+        self._http.tls.files.look(soon=True)
 
-        won = await race(ask, width, timeout / PACE, timeout, what)
-        if won.number % width:
-            self._current = (first + won.number) % width
-        return won
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Content-Type": "application/json"} | ({"Authorization": token} if token else {})
+
+
+def _encoded(body: Json) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _error(text: str) -> str | None:
+    """The error that a body carries; a body that is no JSON is one itself."""
+    try:
+        return wire.error_text(json.loads(text.partition("\n")[0]))
+    except ValueError:
+        return text

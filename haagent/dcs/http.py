@@ -6,10 +6,9 @@ from types import SimpleNamespace
 
 import aiohttp
 from aiohttp.client import _RequestContextManager
-from aiohttp.resolver import ThreadedResolver
 
 from haagent.dcs.race import Try
-from haagent.dcs.resolver import RememberingResolver
+from haagent.dcs.resolver import RememberingResolver, ThreadResolver
 from haagent.dcs.settings import EtcdSettings
 from haagent.dcs.tls import Tls
 
@@ -34,7 +33,7 @@ class Http:
         one: Try | None = None,
     ) -> _RequestContextManager:
         """POST; ``one.sent`` becomes true before the first byte leaves. OSError after ``close``."""
-        self.tls.look()
+        self.tls.files.look()
         return self._opened().post(
             url,
             data=data,
@@ -45,9 +44,13 @@ class Http:
             allow_redirects=False,
         )
 
+    def get(self, url: str, timeout: aiohttp.ClientTimeout) -> _RequestContextManager:
+        """GET; OSError after ``close``."""
+        return self._opened().get(url, timeout=timeout, ssl=self.tls.context, allow_redirects=False)
+
     async def close(self) -> None:
         self._closed = True
-        await self.tls.close()
+        await self.tls.files.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -58,7 +61,7 @@ class Http:
         if self._session is None:
             trace = aiohttp.TraceConfig()
             trace.on_request_headers_sent.append(_note_sent)
-            resolver = RememberingResolver(ThreadedResolver())
+            resolver = RememberingResolver(ThreadResolver())
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, use_dns_cache=False, resolver=resolver)
             self._session = aiohttp.ClientSession(
                 connector=connector, trust_env=False, trace_configs=[trace], cookie_jar=aiohttp.DummyCookieJar()

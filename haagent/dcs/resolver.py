@@ -7,8 +7,12 @@ slow nor a broken resolver is ever on the lease path.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 import socket
+import threading
+from collections.abc import Callable
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -18,6 +22,44 @@ FRESH_S = 10.0
 """Addresses younger than this are not looked up again."""
 
 _Name = tuple[str, int, socket.AddressFamily]
+
+
+class ThreadResolver(AbstractResolver):
+    """The system's resolver, each question in a thread of its own: one that hangs keeps no other work waiting."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[list[ResolveResult]] = loop.create_future()
+
+        def tell(call: Callable[[], None]) -> None:
+            with contextlib.suppress(RuntimeError):  # nobody waits any more
+                loop.call_soon_threadsafe(lambda: None if answered.done() else call())
+
+        def ask() -> None:
+            try:
+                found = _looked_up(host, port, family)
+                tell(lambda: answered.set_result(found))
+            except OSError as error:
+                refusal = OSError(error.errno, f"{host}: {error.strerror or error}")
+                tell(lambda: answered.set_exception(refusal))
+
+        threading.Thread(target=ask, name=f"look up {host}", daemon=True).start()
+        return await answered
+
+    async def close(self) -> None:
+        """Threads that still wait for an answer end with it."""
+
+
+def _looked_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    answers = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [
+        ResolveResult(
+            hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+        )
+        for kind, _, proto, _, address in answers
+    ]
 
 
 class RememberingResolver(AbstractResolver):
@@ -53,6 +95,9 @@ class RememberingResolver(AbstractResolver):
 
     async def _look_up(self, name: _Name) -> list[ResolveResult]:
         found = await self._resolver.resolve(*name)
+        known = self._known.get(name)
+        if known is not None and {one["host"] for one in known[1]} != {one["host"] for one in found}:
+            log.info("%s has other addresses now: %s", name[0], ", ".join(one["host"] for one in found))
         self._known[name] = (asyncio.get_running_loop().time(), found)
         return found
 
@@ -60,3 +105,20 @@ class RememberingResolver(AbstractResolver):
         del self._asking[name]
         if not task.cancelled() and task.exception() is not None and name in self._known:
             log.warning("%s cannot be resolved, its last good addresses are used: %s", name[0], task.exception())
+
+
+class Names:
+    """The address of a host, given as a name or as an address already."""
+
+    def __init__(self) -> None:
+        self._resolver = RememberingResolver(ThreadResolver())
+
+    async def address(self, host: str, port: int) -> str:
+        """OSError when the name cannot be resolved."""
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            return (await self._resolver.resolve(host, port, socket.AddressFamily.AF_UNSPEC))[0]["host"]
+
+    async def close(self) -> None:
+        await self._resolver.close()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+from collections.abc import Callable
 
 from haagent.dcs.settings import EtcdSettings
 
@@ -13,25 +14,26 @@ log = logging.getLogger(__name__)
 
 CHECK_EVERY_S = 10.0
 
-_Stamp = tuple[tuple[int, int, int], ...]
+Stamp = tuple[tuple[int, int, int], ...]
 
 
-class Tls:
-    """The context for new connections; ``look`` notices replaced files without waiting for them.
+class Files:
+    """The certificates' files; ``look`` notices replaced ones without waiting for them, and ``stamp`` tells them apart.
 
-    ValueError when the files cannot be used. Without an https endpoint there is no context, and no file is read.
+    ``load`` is called with the first files and with each that replace them, in a thread; OSError when they are no good.
+    ValueError when the first ones cannot be used. Without TLS no file is read.
     """
 
-    def __init__(self, settings: EtcdSettings) -> None:
-        self._settings = settings
-        wanted = any(url.startswith("https") for url in settings.endpoints)
-        self._files = [path for path in (settings.cacert, settings.cert, settings.key) if path and wanted]
+    def __init__(self, settings: EtcdSettings, load: Callable[[], None] | None = None) -> None:
+        self._load = load or (lambda: _context(settings) and None)
+        self._files = [path for path in (settings.cacert, settings.cert, settings.key) if path and settings.secure]
         self._looked_at = float("-inf")
         self._looking: asyncio.Task[None] | None = None
-        self._stamp: _Stamp = ()
+        self.stamp: Stamp = ()
         try:
-            self._stamp = self._stamped()
-            self.context: ssl.SSLContext | bool = self._load() if wanted else False
+            self.stamp = self._stamped()
+            if settings.secure:
+                self._load()
         except OSError as error:
             raise ValueError(f"the certificates cannot be used: {error} (files: {self._files})") from error
 
@@ -50,24 +52,37 @@ class Tls:
     async def _reload(self) -> None:
         try:
             stamp = await asyncio.to_thread(self._stamped)
-            if stamp != self._stamp:
-                self.context = await asyncio.to_thread(self._load)
-                self._stamp = stamp
+            if stamp != self.stamp:
+                await asyncio.to_thread(self._load)
+                self.stamp = stamp
                 log.info("the certificates towards etcd were replaced: new connections use %s", self._files)
         except OSError as error:
             log.warning("the certificates towards etcd cannot be read anew, the old ones stay in use: %s", error)
         finally:
             self._looking = None
 
-    def _stamped(self) -> _Stamp:
+    def _stamped(self) -> Stamp:
         stats = [os.stat(path) for path in self._files]
         return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in stats)
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self._settings.cacert)
-        if self._settings.cacert is None:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self._settings.cert is not None:
-            context.load_cert_chain(self._settings.cert, self._settings.key)
-        return context
+
+class Tls:
+    """The context for new connections, of the files as they are now; False without TLS."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self._settings = settings
+        self.context: ssl.SSLContext | bool = False
+        self.files = Files(settings, self._load)
+
+    def _load(self) -> None:
+        self.context = _context(self._settings)
+
+
+def _context(settings: EtcdSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.cacert)
+    if settings.cacert is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if settings.cert is not None:
+        context.load_cert_chain(settings.cert, settings.key)
+    return context

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from haagent.dcs.kv import Batch, Compacted, Compare, Grant, KeyEvent, KeyValue, Put, RangeReply, TxnReply, Write
@@ -18,6 +19,18 @@ Json = Mapping[str, Any]
 
 LINE_MOST = 64 * 1024 * 1024
 """Bytes of one message of a stream beyond which it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The client URLs of a cluster's members by their numbers, as told by the member ``member_id`` of it.
+
+    Members that have not started yet and ones that only learn are left out.
+    """
+
+    cluster_id: int
+    member_id: int
+    urls: Mapping[int, tuple[str, ...]]
 
 
 # --- asking ---
@@ -87,6 +100,16 @@ def keepalive_ttl(raw: Json) -> float:
 def granted_ttl(raw: Json) -> float | None:
     """What was granted; None for a dead lease, whose TTL is -1 or absent."""
     return float(raw.get("grantedTTL", 0)) if float(raw.get("TTL", 0)) > 0 else None
+
+
+def members(raw: Json) -> Members:
+    header = raw["header"]
+    urls = {
+        int(one["ID"]): tuple(map(str, one["clientURLs"]))
+        for one in raw["members"]
+        if one.get("clientURLs") and not one.get("isLearner", False)
+    }
+    return Members(int(header["cluster_id"]), int(header["member_id"]), urls)
 
 
 def batch(raw: Json) -> Batch:

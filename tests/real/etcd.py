@@ -51,6 +51,8 @@ class EtcdCluster:
     """Members that know each other; started together, killed and started again one by one."""
 
     def __init__(self, hosts: Sequence[Host], home: Path, ports: Sequence[tuple[int, int]] | None = None) -> None:
+        self._home = home
+        self._made = len(hosts)
         ports = ports or [(2379, 2380)] * len(hosts)
         peers = ",".join(
             f"etcd{number}=http://{host.address}:{port[1]}"
@@ -62,7 +64,7 @@ class EtcdCluster:
         ]
 
     @staticmethod
-    def _member(number: int, host: Host, ports: tuple[int, int], home: Path, peers: str) -> Member:
+    def _member(number: int, host: Host, ports: tuple[int, int], home: Path, peers: str, state: str = "new") -> Member:
         name, directory = f"etcd{number}", home / f"etcd{number}"
         client, peer = (f"http://{host.address}:{port}" for port in ports)
         argv = [
@@ -75,6 +77,7 @@ class EtcdCluster:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster={peers}",
             "--initial-cluster-token=trial",
+            f"--initial-cluster-state={state}",
             "--log-level=warn",
         ]
         environment = {"ETCD_UNSUPPORTED_ARCH": "arm64", **host.environment()}
@@ -101,6 +104,31 @@ class EtcdCluster:
         """Remove all that the members stored."""
         for member in self.members:
             shutil.rmtree(member.directory, ignore_errors=True)
+
+    def replace(self, old: Member, ports: tuple[int, int]) -> Member:
+        """Put a new, empty member on other ports in the place of one, as an operator does: add, start, remove, end."""
+        others = [member for member in self.members if member is not old]
+        self._made += 1
+        name, url = f"etcd{self._made}", f"http://{old.host.address}:{ports[1]}"
+        known = self._changed(others[0], "add", {"peerURLs": [url]})["members"]
+        peers = ",".join(f"{one.get('name') or name}={one['peerURLs'][0]}" for one in known)
+        new = self._member(self._made, old.host, ports, self._home, peers, "existing")
+        new.process.start()
+        wait_until(lambda: self.ask(new, "/v3/kv/range", {"key": _b64("x")}).status == 200, f"{name} to serve", 15)
+        gone = next(one["ID"] for one in known if one.get("name") == old.name)
+        self._changed(others[0], "remove", {"ID": gone})
+        old.process.kill()
+        self.members[self.members.index(old)] = new
+        return new
+
+    def _changed(self, by: Member, what: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Change the list of members; etcd refuses while it is not sure of the ones that it has."""
+
+        def done() -> Reply | None:
+            reply = self.ask(by, f"/v3/cluster/member/{what}", body)
+            return reply if reply.status == 200 else None
+
+        return dict(wait_until(done, f"etcd to {what} a member", 15).json)
 
     def leader(self) -> Member | None:
         """The member that says of itself that it leads."""

@@ -82,7 +82,7 @@ def prefix() -> str:
     return f"/service/scope{next(_scopes)}/"
 
 
-@pytest.fixture(params=["memory", "etcd"])
+@pytest.fixture(params=["memory", "http", "grpc"])
 async def store(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Store]:
     """An etcd to be asked by several clients: in memory, and the real one."""
     made: Store
@@ -90,13 +90,19 @@ async def store(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[St
         made = MemoryStore(Etcd(time.monotonic), prefix)
     else:
         trial: Trial = request.getfixturevalue("trial")
-        made = RealStore(trial.urls, prefix)
+        made = RealStore(trial.urls, prefix, transport=request.param)
     async with contextlib.aclosing(made):
         yield made
 
 
+@pytest.fixture(params=["http", "grpc"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """How etcd is reached."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def real(trial: Trial, prefix: str) -> AsyncIterator[RealStore]:
+async def real(trial: Trial, prefix: str, transport: str) -> AsyncIterator[RealStore]:
     """The real etcd."""
-    async with contextlib.aclosing(RealStore(trial.urls, prefix)) as made:
+    async with contextlib.aclosing(RealStore(trial.urls, prefix, transport=transport)) as made:
         yield made

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import aiohttp
 
 from haagent.core.terms import Instant
+from haagent.dcs.client import EtcdClient
 from haagent.dcs.etcd import EtcdDcs
-from haagent.dcs.gateway import Gateway
 from haagent.dcs.kv import Kv
 from haagent.dcs.settings import EtcdSettings
 from tests.sim.world.etcd import Etcd, FakeKv, Link
@@ -92,16 +92,16 @@ class MemoryStore(Clients):
 
 
 class RealStore(Clients):
-    """Real members, asked through the gateway."""
+    """Real members, asked by the transport that ``settings`` name."""
 
     def __init__(self, urls: tuple[str, ...], prefix: str, **settings: Any) -> None:
         super().__init__(prefix)
         self.urls = urls
         self.settings = settings
 
-    def gateway(self, *urls: str) -> Gateway:
+    def client(self, *urls: str) -> EtcdClient:
         """A client of just these endpoints."""
-        made = Gateway(EtcdSettings(urls or self.urls, **self.settings))
+        made = EtcdClient(self.asking(*urls))
         self._open.append(made)
         return made
 
@@ -121,7 +121,11 @@ class RealStore(Clients):
             return answer
 
     def _make(self) -> Kv:
-        return Gateway(EtcdSettings(self.urls, **self.settings))
+        return EtcdClient(self.asking())
+
+    def asking(self, *urls: str) -> EtcdSettings:
+        """How these endpoints, or all, are asked; no others are looked for unless that was wanted."""
+        return EtcdSettings(urls or self.urls, **{"discover": False, **self.settings})
 
 
 class Ears:

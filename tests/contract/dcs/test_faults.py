@@ -53,7 +53,7 @@ def now() -> float:
 @pytest.mark.parametrize("strike", STRIKES)
 async def test_a_renewal_outlives_the_member_in_use(trial: Trial, real: RealStore, strike: str) -> None:
     used = follower(trial)
-    a = real.dcs(real.gateway(*first(trial, used)))
+    a = real.dcs(real.client(*first(trial, used)))
     lease, term = await elect(a)
     before = await a.renew("a", term, lease, S)
     STRIKES[strike](trial, used)
@@ -67,7 +67,7 @@ async def test_a_renewal_outlives_the_member_in_use(trial: Trial, real: RealStor
 async def test_a_renewal_outlives_the_leader_of_etcd(trial: Trial, real: RealStore) -> None:
     """Fault 33: no later than the deadline of a leader whose ttl is 10 s."""
     leading = trial.cluster.members.index(wait_until(trial.cluster.leader, "an etcd leader", 5))
-    a = real.dcs(real.gateway(*first(trial, leading)))
+    a = real.dcs(real.client(*first(trial, leading)))
     lease, term = await elect(a)
     trial.kill(leading)
     begun_at = now()
@@ -99,11 +99,11 @@ async def test_silence_of_all_is_within_the_deadline_and_says_who_was_asked(tria
 async def test_nobody_listening_is_surely_not_done(trial: Trial, real: RealStore) -> None:
     nobody = "http://127.0.0.1:1"
     with pytest.raises(Unreachable, match=rf"{nobody} after 0\.\d\d s: .*onnect"):
-        await real.dcs(real.gateway(nobody)).open_lease(10, 0.4)
+        await real.dcs(real.client(nobody)).open_lease(10, 0.4)
 
 
 async def test_a_member_that_is_dead_from_the_start_costs_nothing(trial: Trial, real: RealStore) -> None:
-    a = real.dcs(real.gateway("http://127.0.0.1:1", *trial.urls))
+    a = real.dcs(real.client("http://127.0.0.1:1", *trial.urls))
     begun_at = now()
     await elect(a)
     assert now() - begun_at < 0.5
@@ -120,7 +120,7 @@ async def lossy(trial: Trial) -> AsyncIterator[Proxy]:
 
 async def test_lost_answers_are_read_back(real: RealStore, lossy: Proxy) -> None:
     """Fault 25: every write is done once, and knows it, though the answer to its first copy never came."""
-    a, b = real.dcs(real.gateway(lossy.url)), real.dcs()
+    a, b = real.dcs(real.client(lossy.url)), real.dcs()
     lease = await a.open_lease(10, S)
 
     async def losing(what: Callable[[], Any]) -> Any:
@@ -154,7 +154,8 @@ async def test_lost_answers_are_read_back(real: RealStore, lossy: Proxy) -> None
 
 
 async def test_a_loss_of_all_answers_leaves_the_outcome_unknown(real: RealStore, lossy: Proxy) -> None:
-    a, b = real.dcs(real.gateway(lossy.url)), real.dcs()
+    a, b = real.dcs(real.client(lossy.url)), real.dcs()
+    await a.snapshot(S)  # gRPC sends nothing before the server has greeted
     lossy.lose = 100
     with pytest.raises(Unknown, match=r"the transaction on .*/config got nowhere"):
         await a.put_config({"ttl": 10}, None, 0.4)
@@ -162,7 +163,8 @@ async def test_a_loss_of_all_answers_leaves_the_outcome_unknown(real: RealStore,
 
 
 async def test_a_lost_answer_to_a_write_that_was_overtaken_is_not_called_refused(real: RealStore, lossy: Proxy) -> None:
-    a, b = real.dcs(real.gateway(lossy.url)), real.dcs()
+    a, b = real.dcs(real.client(lossy.url)), real.dcs()
+    await a.snapshot(S)
     lossy.lose = 1
     writing = asyncio.create_task(a.put_config({"ttl": 10}, None, 2.0))
     while (seen := (await b.snapshot(S)).config) is None:
@@ -219,7 +221,7 @@ async def test_only_the_three_failures_cross_the_port(trial: Trial, real: RealSt
 
     server = await asyncio.start_server(babble, "127.0.0.1", 0)
     async with server:
-        kv = real.gateway(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        kv = real.client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         for current[0] in answers:
             with pytest.raises(PortError):
                 await kv.txn([], [], [], 0.1)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from haagent.dcs.client import EtcdClient
 from haagent.dcs.etcd import EtcdDcs
-from haagent.dcs.gateway import Gateway
 from haagent.dcs.kv import Batch, KeyEvent
 from haagent.dcs.settings import EtcdSettings
 from tests.contract.dcs.conftest import Trial
@@ -19,7 +19,7 @@ from tests.contract.dcs.test_faults import STRIKES, first, follower
 S = SOON_S
 
 
-class Overheard(Gateway):
+class Overheard(EtcdClient):
     """Keeps what its watches said."""
 
     def __init__(self, settings: EtcdSettings) -> None:
@@ -40,7 +40,7 @@ class Overheard(Gateway):
 
 
 @contextlib.asynccontextmanager
-async def watching(kv: Gateway, prefix: str) -> AsyncIterator[tuple[EtcdDcs, Ears]]:
+async def watching(kv: EtcdClient, prefix: str) -> AsyncIterator[tuple[EtcdDcs, Ears]]:
     dcs, ears = EtcdDcs(kv, prefix, BootClock()), Ears()
     await dcs.snapshot(S)
     task = asyncio.create_task(dcs.watch(ears.wake))
@@ -53,7 +53,7 @@ async def watching(kv: Gateway, prefix: str) -> AsyncIterator[tuple[EtcdDcs, Ear
         await dcs.close()
 
 
-async def truth(kv: Gateway, prefix: str, start: int, end: int) -> list[int]:
+async def truth(kv: EtcdClient, prefix: str, start: int, end: int) -> list[int]:
     """The revisions of all changes up to one, told afterwards by a member that was never struck."""
     told: list[int] = []
     done = asyncio.get_running_loop().create_future()
@@ -73,8 +73,8 @@ async def truth(kv: Gateway, prefix: str, start: int, end: int) -> list[int]:
 async def test_no_event_is_lost_and_none_comes_twice(trial: Trial, real: RealStore, strike: str) -> None:
     watched = follower(trial)
     endpoints = first(trial, watched)
-    kv = Overheard(EtcdSettings(tuple(endpoints)))
-    leader = real.dcs(real.gateway(*endpoints[1:]))
+    kv = Overheard(real.asking(*endpoints))
+    leader = real.dcs(real.client(*endpoints[1:]))
     async with watching(kv, real.prefix) as (dcs, ears):
         lease = await leader.open_lease(3, S)
         term = await leader.campaign("a", lease, S)
@@ -91,12 +91,12 @@ async def test_no_event_is_lost_and_none_comes_twice(trial: Trial, real: RealSto
 
         await ears.until(caught_up, "the last renewal", 5)
         heard = [event.kv.mod_revision for event in kv.events]
-        assert heard == await truth(real.gateway(*endpoints[1:]), real.prefix, term, heard[-1])
+        assert heard == await truth(real.client(*endpoints[1:]), real.prefix, term, heard[-1])
         assert kv.watches >= 2
 
 
 async def test_the_death_of_a_leader_is_heard_at_once(real: RealStore) -> None:
-    a, b = real.dcs(), Overheard(EtcdSettings(real.urls))
+    a, b = real.dcs(), Overheard(real.asking())
     async with watching(b, real.prefix) as (_, ears):
         lease = await a.open_lease(10, S)
         term = await a.campaign("a", lease, S)

@@ -34,7 +34,7 @@ def test_the_smallest_file(tmp_path: Path) -> None:
         ({"scope": ...}, "/node.yml: scope: must be given"),
         ({"name": None}, "/node.yml: name: must be given"),
         ({"postgresql__data_dir": ...}, "/node.yml: postgresql.data_dir: must be given"),
-        ({"etcd3": ...}, "/node.yml: etcd3: must be given: one of hosts, host, url or proxy"),
+        ({"etcd3": ...}, "/node.yml: etcd3: must be given: one of hosts, host, url, proxy or srv"),
         ({"name": "a/b"}, "/node.yml: name: found 'a/b'; expected a name without slash"),
         ({"name": "__patroni_strict_sync_replica_placeholder__"}, "/node.yml: name: this name is reserved"),
         ({"log__level": "LOUD"}, "/node.yml: log.level: found 'LOUD'; expected a logging level"),

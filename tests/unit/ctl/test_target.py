@@ -11,12 +11,11 @@ from haagent.ctl import target
 from haagent.ctl.target import (
     Failed,
     Options,
-    client_settings,
     config_file,
     configuration,
     endpoints,
-    etcd_settings,
 )
+from haagent.outside import client_settings, etcd_settings
 
 FILE = """
 scope: demo

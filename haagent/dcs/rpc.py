@@ -1,0 +1,246 @@
+"""etcd's v3 API through gRPC, by python-etcd3 (PyPI ``etcd3``, the extra ``haagent[grpc]``).
+
+Of that library only the client of one endpoint is used, for its channel: its watcher, its login, its locks and its
+retries are not. Protobuf's JSON mapping makes of ``wire``'s bodies messages, and of messages what the gateway answers.
+
+Law: no two calls under way share a connection, as one that went silent would take the others along; a connection that
+left a call unanswered is not used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import sys
+import threading
+from collections.abc import AsyncGenerator
+from typing import Any
+from urllib.parse import urlsplit
+
+# gRPC's own preparation for fork is not needed, as children are made by vfork and exec, and it waits for its threads.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from haagent.dcs import etcdrpc
+from haagent.dcs.endpoint import Endpoint, EtcdError
+from haagent.dcs.race import Try
+from haagent.dcs.resolver import Names
+from haagent.dcs.settings import EtcdSettings
+from haagent.dcs.tls import Files
+from haagent.dcs.wire import Json
+
+sys.modules["etcd3.etcdrpc"] = etcdrpc
+etcd3 = importlib.import_module("etcd3")
+
+_OPTIONS = {
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_retries": 0,
+    "grpc.enable_http_proxy": 0,
+    "grpc.keepalive_time_ms": 6000,
+    "grpc.keepalive_timeout_ms": 1500,
+    "grpc.http2.ping_timeout_ms": 1500,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.min_reconnect_backoff_ms": 1500,
+    "grpc.max_reconnect_backoff_ms": 1500,
+}
+"""etcd ends connections that ping more often than every 5 s."""
+
+_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.FAILED_PRECONDITION: 412,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNIMPLEMENTED: 404,
+}
+_BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+"""Said by gRPC itself, unless etcd's name stands before the text."""
+_NEVER_SENT = "failed to connect"
+IDLE_MOST = 3
+"""Connections kept open between calls: a renewal and a look at the keys may be under way at once."""
+
+
+class Rpc:
+    """The transport; ValueError when the certificates cannot be used."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self._settings = settings
+        self._files = Files(settings)
+        self._names = Names()
+
+    def endpoint(self, url: str) -> Endpoint:
+        if url.startswith("https:") and self._settings.cacert is None:
+            raise ValueError(f"gRPC verifies every server: for {url}, etcd3.transport: grpc needs etcd3.cacert")
+        return RpcEndpoint(url, self._settings, self._files, self._names)
+
+    async def close(self) -> None:
+        await self._files.close()
+        await self._names.close()
+
+
+class RpcEndpoint(Endpoint):
+    """One member."""
+
+    def __init__(self, url: str, settings: EtcdSettings, files: Files, names: Names) -> None:
+        super().__init__(url, settings)
+        self._settings = settings
+        self._files = files
+        self._names = names
+        self._place = urlsplit(url)
+        self._idle: list[_Connection] = []
+        self._closed = False
+
+    def close(self) -> None:
+        super().close()
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _send(self, path: str, body: Json, token: str, timeout: float, one: Try) -> Json:
+        method = etcdrpc.METHODS[path]
+        request = json_format.ParseDict(dict(body), method.request())
+        connection = await self._take()
+        try:
+            one.sent = True
+            reply = await connection.ask(method, request, token, timeout)
+        except EtcdError:
+            self._give_back(connection)
+            raise
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, ConnectionError) and _NEVER_SENT in str(error):
+                one.sent = False
+            raise
+        self._give_back(connection)
+        return {"result": _json(reply)} if method.streams else _json(reply)
+
+    async def _listen(self, path: str, body: Json, token: str) -> AsyncGenerator[list[Json], None]:
+        method = etcdrpc.METHODS[path]
+        request = json_format.ParseDict(dict(body), method.request())
+        connection = await self._take()
+        with contextlib.closing(connection):
+            async for message in connection.listen(method, request, token):
+                yield [{"result": _json(message)}]
+
+    def _troubled(self) -> None:
+        self._files.look(soon=True)
+
+    async def _take(self) -> _Connection:
+        """A connection that nobody uses, to where the name leads now, under the certificates of now."""
+        self._files.look()
+        host, port = self._place.hostname or "", self._place.port or 2379
+        address = await self._names.address(host, port)
+        if self._closed:
+            raise OSError("this client of etcd was closed")
+        present = (address, self._files.stamp)
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.made_for == present:
+                return connection
+            connection.close()
+        return _Connection(self._settings, self._place.scheme == "https", address, host, port, present)
+
+    def _give_back(self, connection: _Connection) -> None:
+        if self._closed or len(self._idle) >= IDLE_MOST:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+
+class _Connection:
+    """A client of python-etcd3 with a connection of its own."""
+
+    def __init__(
+        self, settings: EtcdSettings, secure: bool, address: str, name: str, port: int, made_for: object
+    ) -> None:
+        self.made_for = made_for
+        options = {**_OPTIONS, "grpc.default_authority": f"{name}:{port}"}
+        if secure:
+            options["grpc.ssl_target_name_override"] = name
+        self._client = etcd3.client(
+            host=f"[{address}]" if ":" in address else address,
+            port=port,
+            ca_cert=settings.cacert if secure else None,
+            cert_cert=settings.cert if secure else None,
+            cert_key=(settings.key or settings.cert) if secure else None,
+            grpc_options=list(options.items()),
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    async def ask(self, method: etcdrpc.Method, request: Message, token: str, timeout: float) -> Message:
+        """The answer; EtcdError, or ConnectionError."""
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+
+        def settle() -> None:
+            if not answered.done():
+                answered.set_result(None)
+
+        call = method.single(self._client.channel).future(request, timeout=timeout, metadata=_metadata(token))
+        call.add_done_callback(lambda _: _hand_over(loop, settle))
+        try:
+            await answered
+            reply: Message = call.result()
+            return reply
+        except grpc.RpcError as error:
+            raise _translated(error) from None
+        finally:
+            call.cancel()
+
+    async def listen(self, method: etcdrpc.Method, request: Message, token: str) -> AsyncGenerator[Message, None]:
+        """The answers, until etcd ends them; EtcdError, or ConnectionError."""
+        loop = asyncio.get_running_loop()
+        came: asyncio.Queue[Message | grpc.RpcError | None] = asyncio.Queue()
+        metadata = (*_metadata(token), ("hasleader", "true"))
+        call = method.many(self._client.channel)(request, metadata=metadata)
+
+        def wait_for_all() -> None:
+            try:
+                for message in call:
+                    _hand_over(loop, came.put_nowait, message)
+                _hand_over(loop, came.put_nowait, None)
+            except grpc.RpcError as error:
+                _hand_over(loop, came.put_nowait, error)
+
+        threading.Thread(target=wait_for_all, name="etcd watch", daemon=True).start()
+        try:
+            while (item := await came.get()) is not None:
+                if isinstance(item, grpc.RpcError):
+                    raise _translated(item)
+                yield item
+        finally:
+            call.cancel()
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, call: Any, *arguments: object) -> None:
+    """From gRPC's threads to the loop; a loop that was closed wants nothing more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *arguments)
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    return (("token", token),) if token else ()
+
+
+def _json(message: Message) -> Json:
+    answer: Json = json_format.MessageToDict(message, preserving_proto_field_name=True)
+    return answer
+
+
+def _translated(error: Any) -> Exception:
+    code, text = error.code(), error.details() or ""
+    if code in _BROKEN and not text.startswith("etcdserver"):
+        return ConnectionError("no answer" if code is grpc.StatusCode.DEADLINE_EXCEEDED else text or code.name)
+    return EtcdError(text or code.name, 503 if code in _BROKEN else _STATUS.get(code, 500))
