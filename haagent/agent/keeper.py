@@ -8,16 +8,22 @@ resolves no names and writes no log that can block.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from haagent.agent.lasting import Lasting
 from haagent.core.facts import LeaseFacts, Timing
 from haagent.core.lease import proven
 from haagent.core.terms import Instant, LeaseId, Term, later
 from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused, Watchdog
 
+log = logging.getLogger(__name__)
+
 RETRY_S = 0.2
+SLOW_PART = 0.1
+"""A renewal that takes more than this part of the time until PostgreSQL must be stopped is worth a word."""
 FOREVER = Instant(float("inf"))
 
 
@@ -54,6 +60,8 @@ class Keeper:
         self._next_at = Instant(0.0)
         self._renewing = asyncio.Lock()
         self.renewals = self.failures = 0
+        self._failing = Lasting(log, ports.clock, "the lease is renewed again")
+        self._slow = Lasting(log, ports.clock, "the lease is renewed in good time again")
         self._open_ended = False
         """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
 
@@ -104,9 +112,12 @@ class Keeper:
             elif self._facts.term is None:
                 self._next_at = later(sent_at, timing.ttl / 3)
                 await self._keep_alive(self._facts.lease_id, timing)
-        except PortError:
+        except PortError as error:
             self.failures += 1
             self._next_at = later(self._clock.now(), RETRY_S)
+            self._failing.goes_on(f"the lease is not renewed: {error}{self._consequence()}")
+        else:
+            self._failing.is_over()
 
     async def _renew_leader_key(self, sent_at: Instant, timing: Timing) -> None:
         term, lease = self._facts.term, self._facts.lease_id
@@ -123,8 +134,27 @@ class Keeper:
             return
         self._next_lease, self._granted_ttl = None, ttl
         self.renewals += 1
+        self._weigh(self._clock.now() - sent_at, timing)
         if self._facts.term == term and self._facts.lost is None:
             self._prove(fresh, term, sent_at, timing)
+
+    def _consequence(self) -> str:
+        demote_at = self._facts.demote_at
+        if demote_at is None or self._facts.lost is not None or self._open_ended:
+            return ""
+        left = demote_at - self._clock.now()
+        return f"; PostgreSQL is stopped in {left:.1f} s unless a renewal succeeds" if left > 0 else ""
+
+    def _weigh(self, took_s: float, timing: Timing) -> None:
+        """Say so when renewals take long, as they do before they fail."""
+        if took_s <= SLOW_PART * timing.demote_after:
+            self._slow.is_over()
+            return
+        self._slow.goes_on(
+            f"renewing the leader key took {took_s:.2f} s, and PostgreSQL is stopped when none succeeds for "
+            f"{timing.demote_after:.1f} s: the network to etcd or etcd's disk is slow; see `etcdctl endpoint status "
+            f"--cluster -w table` and etcd's metric etcd_disk_wal_fsync_duration_seconds"
+        )
 
     async def _lease_for(self, present: LeaseId, sent_at: Instant, timing: Timing) -> tuple[LeaseId, float]:
         """The lease to renew under, and its ttl: a new one when the ttl was changed.

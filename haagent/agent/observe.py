@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
+from haagent.agent.lasting import Lasting
 from haagent.core.facts import ClusterFacts, LeaseFacts, PostgresFacts, Settings
 from haagent.core.terms import Instant
 from haagent.ports import Clock, Dcs, PortError, Postgres
+
+log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 1.0
 FRESH_S = 0.1
@@ -20,6 +24,7 @@ class Observer:
         self._dcs, self._postgres, self._clock = dcs, postgres, clock
         self._cluster = ClusterFacts()
         self._stale = True
+        self._silence = Lasting(log, clock, "etcd answers again")
 
     def mark_stale(self) -> None:
         """The cluster's keys may have changed: the next look reads them anew."""
@@ -52,7 +57,9 @@ class Observer:
             self._cluster = ClusterFacts(
                 self._cluster.snapshot, self._cluster.seen_at, now if since is None else since, str(why)
             )
+            self._silence.goes_on(f"etcd does not answer: {why}")
         else:
+            self._silence.is_over()
             self._cluster = ClusterFacts(snapshot, now)
 
     @staticmethod

@@ -4,7 +4,7 @@ Of that library only the client of one endpoint is used, for its channel: its wa
 retries are not. Protobuf's JSON mapping makes of ``wire``'s bodies messages, and of messages what the gateway answers.
 
 Law: no two calls under way share a connection, as one that went silent would take the others along; a connection that
-left a call unanswered is not used again.
+left a call unanswered is not used again before it has answered a harmless question.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ _OPTIONS = {
     "grpc.enable_retries": 0,
     "grpc.enable_http_proxy": 0,
     "grpc.keepalive_time_ms": 6000,
-    "grpc.keepalive_timeout_ms": 1500,
-    "grpc.http2.ping_timeout_ms": 1500,
+    "grpc.keepalive_timeout_ms": 5000,
+    "grpc.http2.ping_timeout_ms": 5000,
+    "grpc.http2.bdp_probe": 0,
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.max_pings_without_data": 0,
     "grpc.initial_reconnect_backoff_ms": 200,
-    "grpc.min_reconnect_backoff_ms": 1500,
-    "grpc.max_reconnect_backoff_ms": 1500,
+    "grpc.min_reconnect_backoff_ms": 5000,
+    "grpc.max_reconnect_backoff_ms": 5000,
 }
-"""etcd ends connections that ping more often than every 5 s."""
+"""etcd ends connections that ping more often than every 5 s. A slow road may need seconds for a connection or a ping's
+answer; what leads nowhere ends with its call, or with a watch's silence."""
 
 _STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -68,6 +70,7 @@ _BROKEN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.
 _NEVER_SENT = "failed to connect"
 IDLE_MOST = 3
 """Connections kept open between calls: a renewal and a look at the keys may be under way at once."""
+EXAMINE_S = 5.0
 
 
 class Rpc:
@@ -98,11 +101,14 @@ class RpcEndpoint(Endpoint):
         self._names = names
         self._place = urlsplit(url)
         self._idle: list[_Connection] = []
+        self._examined: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def close(self) -> None:
         super().close()
         self._closed = True
+        for task in self._examined:
+            task.cancel()
         while self._idle:
             self._idle.pop().close()
 
@@ -116,10 +122,12 @@ class RpcEndpoint(Endpoint):
         except EtcdError:
             self._give_back(connection)
             raise
-        except BaseException as error:
+        except ConnectionError as error:
             connection.close()
-            if isinstance(error, ConnectionError) and _NEVER_SENT in str(error):
-                one.sent = False
+            one.sent = _NEVER_SENT not in str(error)
+            raise
+        except asyncio.CancelledError:
+            self._examine(connection)
             raise
         self._give_back(connection)
         return {"result": _json(reply)} if method.streams else _json(reply)
@@ -149,6 +157,28 @@ class RpcEndpoint(Endpoint):
                 return connection
             connection.close()
         return _Connection(self._settings, self._place.scheme == "https", address, host, port, present)
+
+    def _examine(self, connection: _Connection) -> None:
+        """Its call was given up: on a slow road it is good all the same, and worth more than a new one."""
+        if self._closed or len(self._examined) >= IDLE_MOST:
+            connection.close()
+            return
+        task = asyncio.create_task(self._ask_whether_it_lives(connection))
+        self._examined.add(task)
+        task.add_done_callback(self._examined.discard)
+
+    async def _ask_whether_it_lives(self, connection: _Connection) -> None:
+        method = etcdrpc.METHODS["/v3/cluster/member/list"]
+        try:
+            await connection.ask(method, method.request(), self._token or "", EXAMINE_S)
+        except EtcdError:
+            pass  # whoever refuses lives
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, ConnectionError):
+                return
+            raise
+        self._give_back(connection)
 
     def _give_back(self, connection: _Connection) -> None:
         if self._closed or len(self._idle) >= IDLE_MOST:

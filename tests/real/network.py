@@ -107,6 +107,27 @@ class NamespacedHost:
             "}\n"
         )
 
+    def lose(self, one_in: int) -> None:
+        """Drop packets at random, one in so many, each way; to itself none."""
+        rule = f"iif lo accept; numgen random mod {one_in} 0 drop;"
+        self._filter(
+            "table inet cut {\n"
+            f" chain in {{ type filter hook input priority 0; {rule} }}\n"
+            f" chain out {{ type filter hook output priority 0; {rule.replace('iif', 'oif')} }}\n"
+            "}\n"
+        )
+
+    def block(self, port: int, others: Iterable[NamespacedHost]) -> None:
+        """Drop every packet of TCP connections to that port, here or there, between this host and the others."""
+        addresses = ", ".join(host.address for host in others)
+        rules = "".join(
+            f" chain {chain} {{ type filter hook {hook} priority 0; "
+            f"ip {side} {{ {addresses} }} tcp dport {port} drop; "
+            f"ip {side} {{ {addresses} }} tcp sport {port} drop; }}\n"
+            for chain, hook, side in (("in", "input", "saddr"), ("out", "output", "daddr"))
+        )
+        self._filter(f"table inet cut {{\n{rules}}}\n")
+
     def heal(self) -> None:
         """Let every packet pass again."""
         self._filter("")

@@ -34,6 +34,7 @@ class Trial:
 
     def mend(self) -> None:
         """Undo what a test did."""
+        self.client.heal()
         for host, member in zip(self.hosts, self.cluster.members, strict=True):
             host.heal()
             member.process.send(signal.SIGCONT)

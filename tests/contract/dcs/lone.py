@@ -22,10 +22,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def member(home: Path, *options: str, scheme: str = "http") -> Iterator[str]:
-    """A running member; its URL."""
+def member(home: Path, *options: str, scheme: str = "http", port: int | None = None) -> Iterator[str]:
+    """A running member, on the data that may be there already; its URL."""
     home.mkdir(parents=True, exist_ok=True)
-    url, peer = f"{scheme}://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    url = f"{scheme}://127.0.0.1:{port or free_port()}"
+    peer = f"http://127.0.0.1:{free_port()}"
     metrics = f"http://127.0.0.1:{free_port()}"
     argv: Sequence[str] = (
         program("etcd"),

@@ -232,3 +232,41 @@ async def test_the_watchdog_device_is_given_no_longer_ttl_than_the_lease_has(ben
     await bench.turn(TEN, after=1.0)
     await bench.turn(THIRTY, after=1.0)
     assert bench.watchdog.fed == [(130.0, 30), (111.0, 10), (132.0, 30)]
+
+
+async def test_failing_renewals_are_told_with_what_they_lead_to(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Faults 25 and 41: whoever is woken reads etcd's own words, and how long there is."""
+    caplog.set_level("INFO", "haagent.agent.keeper")
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.failure = Unknown("http://etcd1:2379 after 0.01 s: alarm NOSPACE")
+    await bench.turn(TEN, after=1.0)
+    await bench.turn(TEN, after=1.0)
+    bench.dcs.failure = None
+    await bench.turn(TEN, after=1.0)
+    left = TEN.demote_after - 1.0
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            "the lease is not renewed: http://etcd1:2379 after 0.01 s: alarm NOSPACE; "
+            f"PostgreSQL is stopped in {left:.1f} s unless a renewal succeeds"
+        ),
+        "the lease is renewed again after 2.0 s (2 times)",
+    ]
+
+
+async def test_slow_renewals_are_told_before_they_fail(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Faults 27 and 45."""
+    caplog.set_level("INFO", "haagent.agent.keeper")
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.dcs.latency = 1.5
+    await bench.turn(TEN, after=1.0)
+    bench.dcs.latency = 0.1
+    await bench.turn(TEN, after=1.0)
+    slow, over = (record.getMessage() for record in caplog.records)
+    assert slow.startswith(
+        f"renewing the leader key took 1.50 s, and PostgreSQL is stopped when none succeeds for "
+        f"{TEN.demote_after:.1f} s"
+    )
+    assert "etcd_disk_wal_fsync_duration_seconds" in slow
+    assert over.startswith("the lease is renewed in good time again")
