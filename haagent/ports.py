@@ -28,7 +28,7 @@ from haagent.core.facts import (
     Upstream,
     WatchdogFacts,
 )
-from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term
+from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
 
 
 class PortError(Exception):
@@ -155,6 +155,12 @@ class Dcs(Protocol):
         """Publish the history of promotions, if the leader key is still of this term."""
         ...
 
+    async def claim_timeline(
+        self, timeline: Timeline, expected: Revision | None, term: Term, timeout: float
+    ) -> Revision:
+        """Note a timeline number as taken, if the note is still of that revision (None: absent) and the term ours."""
+        ...
+
     async def put_sync(
         self,
         leader: str | None,
@@ -228,8 +234,11 @@ class Postgres(Protocol):
         """SIGQUIT to the postmaster, soon SIGKILL to every process of the data directory; how many there were."""
         ...
 
-    async def promote(self) -> None:
-        """Take the standby out of recovery; returns when the server has been told."""
+    async def promote(self, present: Timeline, claimed: Timeline) -> None:
+        """Take the standby out of recovery, onto the timeline ``claimed``; returns when the server has been told.
+
+        It makes a later one where the numbers up to that are known to be taken, here or in the archive.
+        """
         ...
 
     async def checkpoint(self, timeout: float) -> None: ...

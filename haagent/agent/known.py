@@ -131,6 +131,7 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "leader": {"name": leader.name, "term": int(leader.term), "revision": int(leader.revision)} if leader else None,
         "released": snapshot.released and int(snapshot.released),
+        "claimed": snapshot.claimed and int(snapshot.claimed),
         "optime": str(status.optime) if status else None,
         "sync": {"leader": sync.leader, "quorum": sync.quorum, "standbys": list(sync.standbys)[:LIST_LIMIT]}
         if sync

@@ -33,7 +33,7 @@ from haagent.core.facts import (
     WatchdogFacts,
 )
 from haagent.core.states import State
-from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline
+from haagent.core.terms import Instant, LeaseId, Revision, Term
 
 log = logging.getLogger("haagent.loop")
 
@@ -49,6 +49,7 @@ DCS_WRITERS = frozenset(
         "PutFailover",
         "PublishMember",
         "PublishStatus",
+        "ClaimTimeline",
         "PublishHistory",
         "PutSync",
         "DropSync",
@@ -85,12 +86,10 @@ class Agent:
         self._performer = Performer(me, ports, hands)
         self._settings = settings(None)
         self._config_revision: Revision | None = None
-        made = ports.store.load().get("made")
         self._memory = Memory(
             state=State.FENCED,
             since=ports.clock.now(),
             resumable=self._left_behind(),
-            made=Timeline(made) if isinstance(made, int) else None,
         )
         self._outcomes: tuple[Outcome, ...] = ()
         self._view: View | None = None

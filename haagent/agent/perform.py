@@ -16,7 +16,7 @@ from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
-from haagent.core.terms import LeaseId, Revision, Term
+from haagent.core.terms import LeaseId, Revision, Term, Timeline
 from haagent.ports import (
     Clock,
     Dcs,
@@ -109,9 +109,6 @@ class Performer:
         await self._keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
         return term
 
-    async def remember(self, action: a.Remember) -> None:
-        await self._keep(made=None if action.made is None else int(action.made))
-
     async def _keep(self, **values: int | None) -> None:
         await self.ports.store.save({**self.ports.store.load(), **values})
 
@@ -169,7 +166,7 @@ class Performer:
 
     async def promote(self, action: a.Promote) -> None:
         self._permitted(action.term)
-        await self.ports.postgres.promote()
+        await self.ports.postgres.promote(action.present, action.claimed)
 
     async def configure(self, action: a.Configure) -> None:
         await self.ports.postgres.configure(action.config)
@@ -257,17 +254,24 @@ class Performer:
     async def publish_status(self, action: a.PublishStatus) -> None:
         await self.ports.dcs.put_status(action.optime, action.slots, action.retain, action.term, self.timeout)
 
-    async def publish_history(self, action: a.PublishHistory) -> None:
-        known = {line.timeline: line for line in (self.snapshot.history if self.snapshot else ())}
+    async def publish_history(self, action: a.PublishHistory) -> Timeline:
+        there = self.snapshot.history if self.snapshot else ()
+        known = {(line.timeline, line.lsn): line for line in there}
         lines = list(await self.ports.postgres.history())
         if not lines:
-            return
+            return action.timeline
         newest = lines[-1]
-        stamped = HistoryLine(newest.timeline, newest.lsn, newest.reason, _iso(self.ports.clock.wall()), self.me.name)
-        kept = [known.get(line.timeline, line) for line in lines[:-1]]
-        kept.append(known.get(newest.timeline, stamped))
+        lines[-1] = HistoryLine(newest.timeline, newest.lsn, newest.reason, _iso(self.ports.clock.wall()), self.me.name)
+        kept = tuple(known.get((line.timeline, line.lsn), line) for line in lines)
         limit = self.settings.max_timelines_history
-        await self.ports.dcs.put_history(kept[-limit:] if limit > 0 else kept, action.term, self.timeout)
+        kept = kept[-limit:] if limit > 0 else kept
+        if kept != there:
+            await self.ports.dcs.put_history(kept, action.term, self.timeout)
+        return action.timeline
+
+    async def claim_timeline(self, action: a.ClaimTimeline) -> tuple[Term, Timeline]:
+        await self.ports.dcs.claim_timeline(action.timeline, action.expected, action.term, self.timeout)
+        return action.term, action.timeline
 
     async def put_sync(self, action: a.PutSync) -> Revision:
         log.info("%s", _electorate(action))
@@ -344,7 +348,6 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.StopPostgres: Performer.stop,
     a.KillPostgres: Performer.kill,
     a.Promote: Performer.promote,
-    a.Remember: Performer.remember,
     a.Configure: Performer.configure,
     a.ReloadPostgres: Performer.reload_postgres,
     a.StirStandbys: Performer.stir_standbys,
@@ -364,6 +367,7 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.PutFailover: Performer.put_failover,
     a.PublishMember: Performer.publish_member,
     a.PublishStatus: Performer.publish_status,
+    a.ClaimTimeline: Performer.claim_timeline,
     a.PublishHistory: Performer.publish_history,
     a.PutSync: Performer.put_sync,
     a.DropSync: Performer.drop_sync,

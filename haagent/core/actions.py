@@ -117,16 +117,11 @@ class KillPostgres(Action):
 
 @dataclass(frozen=True, slots=True)
 class Promote(Action):
-    """Take PostgreSQL out of recovery."""
+    """Take PostgreSQL, which is on timeline ``present``, out of recovery and onto the one claimed."""
 
     term: Term
-
-
-@dataclass(frozen=True, slots=True)
-class Remember(Action):
-    """Keep on this node's disk which timeline its own promotion makes; None: its data comes from another node."""
-
-    made: Timeline | None
+    present: Timeline
+    claimed: Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +262,15 @@ class PublishStatus(Action):
     optime: Lsn
     slots: Mapping[str, Lsn]
     retain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTimeline(Action):
+    """Note a timeline number as taken, before a promotion makes that timeline, or because this primary is on it."""
+
+    term: Term
+    timeline: Timeline
+    expected: Revision | None
 
 
 @dataclass(frozen=True, slots=True)

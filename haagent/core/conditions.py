@@ -20,6 +20,8 @@ WATCHDOG_RETRY_S = 5.0
 """How long after a vain try a watchdog device is tried again."""
 PATIENCE_S = 3.0
 """How long a candidate leaves the key to a better peer that does not take it."""
+STRANDED_S, STRANDED_LONGEST_S = 10.0, 300.0
+"""How long a standby may take to go over to the leader's timeline before it is started anew: at first, and at last."""
 LET_GO_S = 2.0
 """How long a synchronous standby that is to stop waits to be let go."""
 LINGER_S = 0.3
@@ -363,31 +365,25 @@ def leader_member_facts(v: View) -> tuple[int, Lsn] | None:
     return (int(member.timeline), member.lsn)
 
 
-def on_own_timeline(v: View) -> bool:
-    """This data is on the timeline that its own promotion made: nobody else can lead on the same one."""
-    server = v.postgres.server
-    own = server.timeline if server is not None else v.postgres.data.timeline
-    return v.memory.made is not None and own == v.memory.made
+def stranded(v: View) -> bool:
+    """This standby's history is part of the leader's, and yet it does not go over to the leader's timeline.
 
-
-def twin(v: View) -> bool:
-    """Another primary made a timeline of the very number that a promotion made here: the histories only look alike.
-
-    It happens when a primary dies before anybody has streamed its new timeline.
+    PostgreSQL looks for a later timeline among the descendants of the one it is bound for. If nobody leads that one any
+    more, it says "not a child" or "not in this server's history" for ever, and only a new start sets it right.
     """
-    facts = leader_member_facts(v)
-    return led_by_other(v) and on_own_timeline(v) and facts is not None and facts[0] == v.memory.made
-
-
-def awaits_timeline(v: View) -> bool:
-    """It is not known yet whether the leader is on a later timeline than the one made here."""
-    return led_by_other(v) and on_own_timeline(v) and (leader_member_facts(v) is None or twin(v))
+    server, leader = v.postgres.server, leader_member_facts(v)
+    if server is None or leader is None or not server.in_recovery or streaming(v):
+        return False
+    if diverged(v) or not verdict_known(v):
+        return False
+    patience = min(STRANDED_LONGEST_S, STRANDED_S * 2.0**v.memory.rejoins)
+    return server.timeline < leader[0] and server.replayed_all and v.now - v.memory.since >= patience
 
 
 def upstream(v: View) -> Upstream | None:
     """From whom this node should stream: the running member it names, else the leader; None when nobody is."""
     snapshot, leader = v.snapshot, v.leader
-    if snapshot is None or leader is None or leader.name == v.me.name or awaits_timeline(v):
+    if snapshot is None or leader is None or leader.name == v.me.name:
         return None
     wanted = v.me.tags.replicatefrom
     named = snapshot.member(wanted) if wanted and wanted != v.me.name else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, intents, publish, synchrony
+from haagent.core import conditions, intents, publish, synchrony, timelines
 from haagent.core.actions import (
     Action,
     ArmGuard,
     Campaign,
+    ClaimTimeline,
     CloseWatchdog,
     DisarmGuard,
     EnsureGuard,
@@ -38,7 +39,10 @@ ROWS = {state: rows_of(state) for state in State}
 def decide(v: View) -> Plan:
     """What to do now. AssertionError when the plan would break a law: the agent then ends, and the permit runs out."""
     replies, memory = intents.admit(v)
-    v = replace(v, memory=replace(memory, slots_seen=publish.slots_seen(v), **synchrony.remembered(v)))
+    memory = replace(
+        memory, slots_seen=publish.slots_seen(v), history_of=publish.history_of(v), claim=timelines.claim_of(v)
+    )
+    v = replace(v, memory=replace(memory, **synchrony.remembered(v)))
     memory = v.memory
     row = first_fit(v)
     orders = row.do(v)
@@ -142,6 +146,8 @@ def check(v: View, plan: Plan) -> None:
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
             claims = synchrony.claim(v, synchrony.claimed(v) if isinstance(action, StartPrimary) else NOBODY)
             assert not claims or _before(plan, action, PutSync), f"row {plan.row} leaves the sync key to another"
+        if isinstance(action, Promote):
+            assert _claimed(v, plan, action), f"row {plan.row} promotes to a timeline that is not claimed"
         if isinstance(action, Campaign) and v.state is State.CANDIDATE:
             assert synchrony.objection(v) is None, f"row {plan.row} campaigns although the sync key forbids it"
             assert synchrony.votes_missing(v) is None, f"row {plan.row} campaigns without the votes it needs"
@@ -160,6 +166,14 @@ def check(v: View, plan: Plan) -> None:
 
 def _armed_before(plan: Plan, action: Action) -> bool:
     return _before(plan, action, ArmGuard)
+
+
+def _claimed(v: View, plan: Plan, action: Promote) -> bool:
+    """The number was claimed in this term, or is claimed by this very plan before it is made."""
+    ordered = plan.actions[: plan.actions.index(action)]
+    return v.memory.claim == (action.term, action.claimed) or any(
+        isinstance(one, ClaimTimeline) and (one.term, one.timeline) == (action.term, action.claimed) for one in ordered
+    )
 
 
 def _before(plan: Plan, action: Action, kind: type[Action]) -> bool:

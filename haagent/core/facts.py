@@ -142,6 +142,8 @@ class DataFacts:
     """As pg_controldata prints it: ``shut down``, ``in production``, ``in archive recovery``, …"""
     checkpoint_lsn: Lsn | None = None
     standby_signal: bool = False
+    heard: Timeline = Timeline(0)
+    """The newest timeline of a standby's .history files, also of those that it never followed; 0: none."""
     marker: str | None = None
     """What was under way (``initializing``, ``cloning``, ``rewinding``) when it was interrupted."""
     detail: str = ""
@@ -431,6 +433,9 @@ class Snapshot:
     status: Status | None = None
     sync: SyncKey | None = None
     failsafe: Mapping[str, str] | None = None
+    claimed: Timeline | None = None
+    """The highest timeline number that was ever claimed for a promotion."""
+    claimed_revision: Revision = Revision(0)
     released: Term | None = None
     """The last term that its holder gave up in good order; a key that went otherwise may have a holder that writes."""
 
@@ -758,8 +763,12 @@ class Memory:
     """``pre_promote`` allowed this promotion."""
     published_under: LeaseId | None = None
     """The lease under which this node's member key was last written: under another one it must be written again."""
-    made: Timeline | None = None
-    """The last timeline that a promotion of this very data made, as the local store has it."""
+    claim: tuple[Term, Timeline] | None = None
+    """The timeline number last claimed for a promotion, and the term in which it was."""
+    rejoins: int = 0
+    """How often PostgreSQL was started anew because it did not follow a leader whose history it is a part of."""
+    history_of: Timeline | None = None
+    """The timeline whose history this agent last published."""
     resumable: tuple[Term, LeaseId] | None = None
     """The term and lease of this node's previous agent, as its local store has them."""
     sync_revision: Revision | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import disks, election, publish, synchrony
+from haagent.core import disks, election, publish, synchrony, timelines
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -34,7 +34,6 @@ from haagent.core.actions import (
     Promote,
     PutConfig,
     PutFailover,
-    Remember,
     Resign,
     ResumeLease,
     Rewind,
@@ -46,7 +45,7 @@ from haagent.core.facts import DataKind, Failure, FenceFacts, Goal, Pending, Ups
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.states import State
-from haagent.core.terms import Instant, SystemId, Timeline, later
+from haagent.core.terms import Instant, SystemId, later
 
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
@@ -171,9 +170,7 @@ def _aside(v: View, why: str) -> tuple[Action, ...]:
 
 def start_clone(v: View) -> Orders:
     orders = start_standby(v)
-    changes = {**orders.memory, "clone_source": None, "attempts": 0, "divergence": None, "made": None}
-    forget: tuple[Action, ...] = () if v.memory.made is None else (Remember(None),)
-    return replace(orders, actions=(*forget, *orders.actions), memory=changes)
+    return replace(orders, memory={**orders.memory, "clone_source": None, "attempts": 0, "divergence": None})
 
 
 def end_job(v: View) -> Orders:
@@ -204,8 +201,15 @@ def settle(v: View) -> Orders:
 
 
 def follow(v: View) -> Orders:
-    told = {"told_role": v.memory.told_role or "replica"}
-    return Orders(publish.followed(v), told, disks.trouble(v) or "")
+    changes: dict[str, Any] = {"told_role": v.memory.told_role or "replica"}
+    if c.streaming(v):
+        changes["rejoins"] = 0
+    return Orders(publish.followed(v), changes, disks.trouble(v) or "")
+
+
+def rejoin(v: View) -> Orders:
+    stop = stopper(Goal.FOLLOW)(v)
+    return replace(stop, memory={**stop.memory, "rejoins": v.memory.rejoins + 1})
 
 
 def compare(v: View) -> Orders:
@@ -384,14 +388,13 @@ def promote_again(v: View) -> Orders:
         begin = publish.configured(v, _present_upstream(v), synchrony.first_names(v))
         detail = f"first synchronous_standby_names become {synchrony.first_names(v)!r}"
         return Orders((*synchrony.claim(v), *begin), {"promoted_at": None}, detail)
-    # Before it is made, so that a primary that dies at once still knows the timeline as its own.
-    changes: dict[str, Any] = {"promoted_at": v.now}
-    note: tuple[Action, ...] = ()
-    server = v.postgres.server
-    if server is not None and v.memory.made != server.timeline + 1:
-        changes["made"] = Timeline(server.timeline + 1)
-        note = (Remember(changes["made"]),)
-    return Orders((*note, *_arm(v), *synchrony.claim(v), Promote(term)), changes)
+    server, claimed = v.postgres.server, timelines.number_claimed(v)
+    if server is None:
+        return Orders()
+    number = timelines.number_to_claim(v) if claimed is None else claimed
+    taken = publish.claim_timeline(v, term, number) if claimed is None else ()
+    promotion = Promote(term, server.timeline, number)
+    return Orders((*_arm(v), *synchrony.claim(v), *taken, promotion), {"promoted_at": v.now})
 
 
 def _present_upstream(v: View) -> Upstream | None:
@@ -403,7 +406,11 @@ def start_primary(v: View) -> Orders:
     if term is None:
         return Orders()
     recent = tuple(at for at in v.memory.starts if v.now - at <= c.BREAKER_WINDOW_S)
-    changes = {"starts": (*recent, v.now), "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
+    changes: dict[str, Any] = {"starts": (*recent, v.now), "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
+    if c.was_standby(v):
+        changes |= {"promoted_at": None, "checkpointed": False}
+        why = "it was a standby: it is started as one and promoted, so that no timeline has two writers"
+        return Orders((*_arm(v), StartStandby(publish.server_config(v, None))), changes, why)
     electorate = synchrony.claimed(v)
     config = publish.server_config(v, None, synchrony.first_names(v, electorate))
     return Orders((*_arm(v), *synchrony.claim(v, electorate), StartPrimary(term, config)), changes)
@@ -417,7 +424,6 @@ def adopt(v: View) -> Orders:
 
 def begin_to_lead(v: View) -> Orders:
     checkpoint: tuple[Action, ...] = () if v.memory.checkpointed else (Checkpoint(),)
-    made: tuple[Action, ...] = ()
     changes: dict[str, Any] = {
         "attempts": 0,
         "start_failures": 0,
@@ -426,11 +432,8 @@ def begin_to_lead(v: View) -> Orders:
         "switch_started_at": None,
         "prepared": False,
     }
-    server = v.postgres.server
-    if server is not None and not v.memory.checkpointed and v.memory.made != server.timeline:
-        made, changes["made"] = (Remember(server.timeline),), server.timeline
     callback = _role_callback(v, "primary")
-    return Orders((*callback, *made, *publish.request_done(v), *publish.led(v), *checkpoint), changes)
+    return Orders((*callback, *publish.request_done(v), *publish.led(v), *checkpoint), changes)
 
 
 def lead(v: View) -> Orders:

@@ -8,6 +8,7 @@ from haagent.core import disks, slots, synchrony
 from haagent.core.actions import (
     Action,
     Callback,
+    ClaimTimeline,
     Configure,
     FinishInitialize,
     PublishHistory,
@@ -16,10 +17,10 @@ from haagent.core.actions import (
     PutConfig,
     PutFailover,
 )
-from haagent.core.conditions import as_upstream, awaits_timeline, leads, upstream
-from haagent.core.facts import Goal, Member, ServerConfig, Upstream, View
+from haagent.core.conditions import as_upstream, leads, upstream
+from haagent.core.facts import Goal, Member, ServerConfig, Snapshot, Upstream, View
 from haagent.core.states import State
-from haagent.core.terms import Instant
+from haagent.core.terms import Instant, Revision, Term, Timeline
 
 USUAL_PARAMETERS = {
     "recovery_init_sync_method": "syncfs",
@@ -153,7 +154,7 @@ def followed(v: View) -> tuple[Action, ...]:
     if v.snapshot is None:
         return ()
     source = upstream(v)
-    if source is None and v.postgres.configured is not None and not awaits_timeline(v):
+    if source is None and v.postgres.configured is not None:
         source = v.postgres.configured.upstream
     return configured(v, source) + member_slots(v)
 
@@ -192,10 +193,30 @@ def led(v: View) -> tuple[Action, ...]:
     status = snapshot.status
     if status is None or (status.optime, dict(status.slots), status.retain_slots) != (server.lsn, known, retain):
         orders += (PublishStatus(term, server.lsn, known, retain),)
-    newest = max((int(line.timeline) for line in snapshot.history), default=0)
-    if newest < int(server.timeline) - 1:
+    if _history_lacks(v, snapshot, server.timeline):
         orders += (PublishHistory(term, server.timeline),)
+    if (snapshot.claimed or 0) < server.timeline:
+        orders += claim_timeline(v, term, server.timeline)
     return orders
+
+
+def _history_lacks(v: View, snapshot: Snapshot, timeline: Timeline) -> bool:
+    """Whether the ``history`` key may not tell yet how this timeline began; numbers may have been skipped before it."""
+    newest = max((int(line.timeline) for line in snapshot.history), default=0)
+    told = v.memory.history_of == timeline and bool(snapshot.history)
+    return newest < int(timeline) - 1 and not told
+
+
+def history_of(v: View) -> Timeline | None:
+    """The timeline whose history this primary last published."""
+    done = [one.result for one in v.outcomes if one.action == "PublishHistory" and one.ok]
+    return done[-1] if done else v.memory.history_of
+
+
+def claim_timeline(v: View, term: Term, number: Timeline) -> tuple[Action, ...]:
+    """Note a timeline number as taken, if nobody did so since the keys were read."""
+    known = v.cluster.snapshot.claimed_revision if v.cluster.snapshot else Revision(0)
+    return (ClaimTimeline(term, number, known or None),)
 
 
 def _identity(v: View) -> tuple[Action, ...]:

@@ -2,6 +2,9 @@
 
 A history is the path of timelines that led to a server's present one. A server that ends on a timeline which another
 left at some LSN has diverged exactly when it holds a WAL record that starts at or past that LSN.
+
+A number names one timeline for ever: whoever is to make one first claims, in the DCS and in its own term, a number
+above all that anybody is known to have claimed or made.
 """
 
 from __future__ import annotations
@@ -9,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haagent.core.facts import HistoryLine
-from haagent.core.terms import Lsn, Timeline
+from haagent.core.facts import HistoryLine, View
+from haagent.core.terms import Lsn, Term, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +80,39 @@ def fork_of(own: History, other: History) -> Fork:
 def needs_look(own: History, fork: Fork) -> bool:
     """Whether only the WAL itself can tell: this server ends on the very timeline that the other left."""
     return fork.lsn is not None and own.timeline == fork.timeline
+
+
+# --- which number comes next ---
+
+
+def newest_known(v: View) -> Timeline:
+    """The newest timeline that this node, a peer or the DCS knows to have been made."""
+    snapshot, server = v.cluster.snapshot, v.postgres.server
+    known = [v.postgres.data.heard, v.postgres.data.timeline or 0, server.timeline if server else 0]
+    if snapshot is not None:
+        known += [line.timeline + 1 for line in snapshot.history]
+        known += [member.timeline for member in snapshot.members if member.timeline is not None]
+    if v.peers is not None:
+        known += [reply.timeline for reply in v.peers.replies if reply.reached]
+    return Timeline(max(int(number) for number in known))
+
+
+def number_claimed(v: View) -> Timeline | None:
+    """The number that this term has claimed, if it is still above all that is known; else None."""
+    claim, snapshot = v.memory.claim, v.cluster.snapshot
+    if claim is None or claim[0] != v.lease.term or claim[1] <= newest_known(v):
+        return None
+    later = snapshot is not None and snapshot.claimed is not None and snapshot.claimed > claim[1]
+    return None if later else claim[1]
+
+
+def number_to_claim(v: View) -> Timeline:
+    """The number for the next promotion."""
+    claimed = v.cluster.snapshot.claimed if v.cluster.snapshot else None
+    return Timeline(max(int(newest_known(v)), int(claimed or 0)) + 1)
+
+
+def claim_of(v: View) -> tuple[Term, Timeline] | None:
+    """What was last claimed for sure; a claim of unknown outcome counts for nothing, its number is merely skipped."""
+    done = [one.result for one in v.outcomes if one.action == "ClaimTimeline" and one.ok]
+    return done[-1] if done else v.memory.claim

@@ -104,7 +104,7 @@ def killed_in_vain(v: View) -> bool:
 def promote_stuck(v: View) -> bool:
     """PostgreSQL was not told yet, or has not obeyed for a second."""
     at = v.memory.promoted_at
-    return at is None or v.now - at >= 1.0 or refused("PutSync")(v)
+    return at is None or v.now - at >= 1.0 or refused("PutSync")(v) or refused("ClaimTimeline")(v)
 
 
 def about_to_stop(v: View) -> bool:
@@ -245,10 +245,10 @@ TABLE: tuple[Row, ...] = (
         "the histories were compared", wake_s=0.0),
     Row(572, S.STANDBY, (job_failed("compare"),), S.STANDBY, o.compare_failed,
         "the histories could not be compared"),
-    Row(574, S.STANDBY, (c.twin, negated(c.paused)), S.DEMOTING, stopper(Goal.FOLLOW),
-        "the leader made a timeline of the same number as this node did: their histories differ", wake_s=0.05),
     Row(575, S.STANDBY, (c.diverged, negated(c.paused)), S.DEMOTING, stopper(Goal.FOLLOW),
         "this standby's history has parted from the leader's", wake_s=0.05),
+    Row(577, S.STANDBY, (c.stranded, negated(c.paused), negated(c.busy)), S.DEMOTING, o.rejoin,
+        "PostgreSQL waits for a timeline that nobody leads any more: it is started anew", wake_s=0.05),
     Row(580, S.STANDBY, (c.history_suspect, negated(c.busy), negated(c.waiting)), S.STANDBY, o.compare,
         "this standby does not stream: its history is compared with the leader's"),
     Row(599, S.STANDBY, (), S.STANDBY, o.follow,
@@ -515,12 +515,8 @@ TABLE: tuple[Row, ...] = (
         "the leader key of this node's own past is given up", wake_s=0.0),
     Row(1054, S.FENCED, (c.leaderless,), S.STARTING, o.start_standby,
         "nobody leads: PostgreSQL is started read-only", wake_s=0.1),
-    Row(1055, S.FENCED, (c.twin, may_discard_diverged), S.VACANT, o.discard_diverged,
-        "the leader made a timeline of the same number as this node did: the copy is moved aside", wake_s=0.0),
     Row(1056, S.FENCED, (job_done("compare"), negated(c.verdict_known)), S.FENCED, o.note_verdict,
         "the histories were compared", wake_s=0.0),
-    Row(1057, S.FENCED, (c.twin,), S.FAILED, o.need_operator,
-        "the leader made a timeline of the same number as this node did, which pg_rewind can't undo"),
     Row(1058, S.FENCED, (c.diverged, may_rewind, negated(tried_enough)), S.REWINDING, o.rewind,
         "this history has parted from the leader's: it is rewound", wake_s=0.5),
     Row(1060, S.FENCED, (c.diverged, may_discard_diverged), S.VACANT, o.discard_diverged,

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from haagent.core.facts import Document, Heartbeat, HistoryLine, Member, Snapshot
-from haagent.core.terms import LeaseId, Lsn, Revision, SystemId, Term
+from haagent.core.terms import LeaseId, Lsn, Revision, SystemId, Term, Timeline
 from haagent.dcs import keys
 from haagent.dcs.freshness import Freshness
 from haagent.dcs.kv import Batch, Compacted, Compare, Delete, KeyValue, Kv, Put, Target, TxnReply, Write
@@ -204,6 +204,11 @@ class EtcdDcs:
 
     async def put_history(self, lines: Sequence[HistoryLine], term: Term, timeout: float) -> None:
         await self._publish(keys.HISTORY, keys.history_value(lines), term, timeout)
+
+    async def claim_timeline(
+        self, timeline: Timeline, expected: Revision | None, term: Term, timeout: float
+    ) -> Revision:
+        return await self._replace(self._key(keys.CLAIMED), str(int(timeline)).encode(), expected, timeout, term)
 
     async def put_failsafe(self, members: Mapping[str, str], term: Term, timeout: float) -> None:
         await self._publish(keys.FAILSAFE, keys.compact(dict(members)), term, timeout)

@@ -35,6 +35,8 @@ INITIALIZER: Final = "haagent_initializer"
 """Beside an empty ``initialize``: a mark of whoever created it, by which it knows its own success."""
 RELEASED: Final = "haagent_released"
 """The last term that its holder gave up in good order, as text."""
+CLAIMED: Final = "haagent_timeline"
+"""The highest timeline number that was claimed for a promotion, as text."""
 CONFIG: Final = "config"
 SYNC: Final = "sync"
 STATUS: Final = "status"
@@ -228,7 +230,7 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
 
     begun, past = found.get(INITIALIZE), found.get(HISTORY)
     leads, configured, asked, synced = (found.get(name) for name in (LEADER, CONFIG, FAILOVER, SYNC))
-    progress, safe = value_of(STATUS), value_of(FAILSAFE)
+    progress, safe, taken = value_of(STATUS), value_of(FAILSAFE), found.get(CLAIMED)
     return Snapshot(
         revision=Revision(reply.revision),
         initialize=_text(begun.value) if begun else None,
@@ -242,6 +244,8 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
         status=status(progress) if progress is not None else None,
         sync=sync_key(synced) if synced else None,
         failsafe=failsafe(safe) if safe is not None else None,
+        claimed=claimed(taken.value) if taken else None,
+        claimed_revision=Revision(taken.mod_revision if taken else 0),
         released=released(value_of(RELEASED)),
     )
 
@@ -249,6 +253,11 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
 def released(value: bytes | None) -> Term | None:
     """The last term that was given up in good order."""
     return Term(int(value)) if value is not None and value.isdigit() else None
+
+
+def claimed(value: bytes) -> Timeline | None:
+    """The highest timeline number that was claimed."""
+    return Timeline(int(value)) if value.isdigit() else None
 
 
 def member_name(key: str) -> str | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 
 from haagent.core.facts import Divergence, HistoryLine, PostgresFacts, ServerConfig, ServerFacts, SlotFacts, Upstream
-from haagent.core.terms import Instant, Lsn, SystemId
+from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
 from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
 from haagent.postgres.aside import move_aside
@@ -102,8 +102,8 @@ class PostgresAdapter:
     async def kill_tree(self) -> int:
         return await self._kill_tree()
 
-    async def promote(self) -> None:
-        await server.promote(self.settings, self._postmaster)
+    async def promote(self, present: Timeline, claimed: Timeline) -> None:
+        await server.promote(self.settings, self._postmaster, present, claimed)
 
     async def checkpoint(self, timeout: float) -> None:
         words = conninfo_of(self.settings, self._address()) | {"options": ""}

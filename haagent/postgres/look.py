@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haagent.core.facts import DataKind, Process
+from haagent.core.terms import Timeline
 from haagent.postgres.files import Marker, read_marker
 from haagent.postgres.process import PidFile, find_postmaster, is_stopped, serving_in
 from haagent.postgres.settings import PostgresSettings
+from haagent.postgres.taken import newest_heard
 
 ControlKey = tuple[int, int, int]
 """Inode, size and modification time of the control file: when they are the same, so is its content."""
@@ -23,6 +25,8 @@ class Look:
     detail: str = ""
     marker: Marker | None = None
     standby_signal: bool = False
+    heard: Timeline = Timeline(0)
+    """The newest timeline of a standby's .history files."""
     control_key: ControlKey | None = None
     postmaster: Process | None = None
     pid_file: PidFile | None = None
@@ -50,11 +54,13 @@ def look(settings: PostgresSettings) -> Look:
     kind, detail, key = _kind(data_dir, names)
     if marker is not None:
         kind, detail = DataKind.UNFINISHED, f"{marker.doing} was interrupted"
+    standby = "standby.signal" in names or "recovery.signal" in names
     return Look(
         kind=kind,
         detail=detail,
         marker=marker,
-        standby_signal="standby.signal" in names or "recovery.signal" in names,
+        standby_signal=standby,
+        heard=newest_heard(data_dir) if standby else Timeline(0),
         control_key=key,
         postmaster=postmaster,
         pid_file=pid_file,

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from haagent.core.facts import ServerConfig
+from haagent.core.terms import Timeline
 from haagent.ports import Refused
 from haagent.postgres import render
 from haagent.postgres.control import ControlData
@@ -26,6 +27,8 @@ from haagent.postgres.files import (
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.process import find_postmaster, serving
 from haagent.postgres.settings import PostgresSettings
+from haagent.postgres.taken import hold, put_away
+from haagent.postgres.wal import newest_timeline
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +172,9 @@ async def start(
     def prepare() -> None:
         _remove_stale_pid_file(settings)
         write_files(settings, config)
+        if not primary:
+            written = newest_timeline(settings, control.redo, control.segment_bytes)
+            put_away(settings, max(control.timeline, written))
         _set_role(settings, primary=primary)
 
     await on_disk(prepare)
@@ -177,8 +183,8 @@ async def start(
     log.info("PostgreSQL started as a %s, process %d", "primary" if primary else "standby", process.pid)
 
 
-async def promote(settings: PostgresSettings, postmaster: Postmaster) -> None:
-    """Tell a standby to leave recovery, without SQL, which may hang; Refused when it is no standby.
+async def promote(settings: PostgresSettings, postmaster: Postmaster, present: Timeline, claimed: Timeline) -> None:
+    """Tell a standby to leave recovery for the timeline claimed, without SQL, which may hang; Refused when it is none.
 
     Source: the manual of pg_ctl and src/backend/postmaster/postmaster.c: a file ``promote`` and SIGUSR1.
     """
@@ -187,6 +193,7 @@ async def promote(settings: PostgresSettings, postmaster: Postmaster) -> None:
         in_recovery = (settings.data_dir / "standby.signal", settings.data_dir / "recovery.signal")
         if not any(path.exists() for path in in_recovery):
             raise Refused(f"{settings.data_dir} has no standby.signal: it is not in recovery")
+        hold(settings, present, claimed)
         (settings.data_dir / "promote").touch(mode=0o600)
 
     if postmaster.process is None:

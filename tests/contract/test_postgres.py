@@ -62,7 +62,7 @@ async def diverged(home: Path) -> tuple[PgNode, PgNode]:
     """An old primary that went on after its standby was promoted, and that standby; both run."""
     old = await a_primary(home)
     new = await a_standby(home, old)
-    await new.adapter.promote()
+    await new.adapter.promote(Timeline(1), Timeline(2))
     await new.until(lambda facts: facts.writable)
     for statement in ("CREATE TABLE lost (n int)", "INSERT INTO lost VALUES (1)", "INSERT INTO lost VALUES (2)"):
         await old.sql(statement)
@@ -144,7 +144,7 @@ async def test_a_cluster_from_nothing_to_a_switchover(home: Path) -> None:
 
     await old.sql("CREATE TABLE kept (n int)")
     await old.stop()
-    await new.adapter.promote()
+    await new.adapter.promote(Timeline(1), Timeline(2))
     promoted = await new.until(lambda facts: facts.writable)
     assert promoted.server is not None
     assert promoted.server.timeline == 2
@@ -540,7 +540,7 @@ async def test_a_rewind_that_needs_wal_gone_from_the_node_takes_it_from_the_arch
     await old.adapter.start(old.config, primary=True)
     await old.until(lambda facts: facts.writable)
     new = await a_standby(home, old)
-    await new.adapter.promote()
+    await new.adapter.promote(Timeline(1), Timeline(2))
     await new.until(lambda facts: facts.writable)
     await old.adapter.sync_slots((), (), {}, 5.0)
     await new.stop()
@@ -609,7 +609,7 @@ async def test_a_standby_that_received_more_than_the_promoted_one_has_diverged(h
     await primary.adapter.kill_tree()
     await behind.adapter.start(behind.config, primary=False)
     await behind.until(lambda facts: facts.server is not None)
-    await behind.adapter.promote()
+    await behind.adapter.promote(Timeline(1), Timeline(2))
     await behind.until(lambda facts: facts.writable)
     verdict = await ahead.adapter.compare(behind.upstream)
     assert verdict.diverged
@@ -629,7 +629,7 @@ async def test_a_standby_follows_another_upstream_by_a_reload(home: Path) -> Non
     near, far = await a_standby(home, primary, "b"), await a_standby(home, primary, "c")
     before = (await far.adapter.probe(2.0)).postmaster
     await primary.stop()
-    await near.adapter.promote()
+    await near.adapter.promote(Timeline(1), Timeline(2))
     await near.until(lambda facts: facts.writable)
     await far.adapter.configure(far.following(near))
     facts = await far.until(lambda facts: streaming(facts) and facts.server is not None and facts.server.timeline == 2)
@@ -644,7 +644,7 @@ async def test_the_timeline_of_a_standby_is_known_when_its_upstream_is_gone(home
     primary = await a_primary(home)
     near, far = await a_standby(home, primary, "b"), await a_standby(home, primary, "c")
     await primary.stop()
-    await near.adapter.promote()
+    await near.adapter.promote(Timeline(1), Timeline(2))
     await near.until(lambda facts: facts.writable)
     await far.adapter.configure(far.following(near))
     await far.until(lambda facts: facts.server is not None and facts.server.timeline == 2)
@@ -727,7 +727,7 @@ async def test_the_configuration_may_lie_outside_the_data_directory(home: Path) 
     await standby.adapter.clone(node.upstream, "b", standby.progress.append)
     await standby.adapter.start(standby.following(node, "b"), primary=False)
     await standby.until(streaming)
-    await standby.adapter.promote()
+    await standby.adapter.promote(Timeline(1), Timeline(2))
     await standby.until(lambda facts: facts.writable)
     await node.sql("CREATE TABLE lost (n int)")
     await node.adapter.kill_tree()
@@ -812,12 +812,12 @@ async def test_hooks_are_bounded_and_take_their_children_with_them(home: Path) -
 
 async def test_promotion_and_signals_need_a_server_that_can_take_them(home: Path) -> None:
     node = a_node(home, "a")
-    for work in (node.adapter.promote(), node.adapter.stop("fast"), node.adapter.reload()):
+    for work in (node.adapter.promote(Timeline(1), Timeline(2)), node.adapter.stop("fast"), node.adapter.reload()):
         with pytest.raises(Refused):
             await work
     running = await a_primary(home, "b")
     with pytest.raises(Refused, match="not in recovery"):
-        await running.adapter.promote()
+        await running.adapter.promote(Timeline(1), Timeline(2))
     await running.adapter.checkpoint(10.0)
     await running.adapter.stop("immediate")
     facts = await running.until(down)

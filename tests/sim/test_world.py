@@ -11,7 +11,7 @@ import pytest
 
 from haagent.core.answers import Answer
 from haagent.core.facts import DataKind, Document, ServerConfig, Upstream, View
-from haagent.core.terms import Term, later
+from haagent.core.terms import Term, Timeline, later
 from haagent.ports import Refused, Unknown, Unreachable
 from tests.sim.world.events import Committed, Corrupted, Event, Fenced, Writable
 from tests.sim.world.guard import SimGuard
@@ -126,7 +126,7 @@ def test_a_diverged_primary_cannot_follow_until_it_is_rewound() -> None:
         server = s.host("a").server
         assert server is not None
         server.end("power off")
-        await s.pg["b"].promote()
+        await s.pg["b"].promote(Timeline(1), Timeline(2))
         await asyncio.sleep(2)
         s.world.network.heal("a", "b")
         s.world.network.heal("a", "c")

@@ -274,6 +274,19 @@ async def test_only_the_leader_of_the_term_publishes(store: Store) -> None:
     assert (await a.snapshot(S)).status == seen.status
 
 
+async def test_a_timeline_is_claimed_by_the_leader_who_saw_the_last_claim(store: Store) -> None:
+    a = store.dcs()
+    _, term = await elect(a)
+    assert (await a.snapshot(S)).claimed is None
+    first = await a.claim_timeline(Timeline(5), None, term, S)
+    seen = await a.snapshot(S)
+    assert (seen.claimed, seen.claimed_revision) == (Timeline(5), first)
+    await refused(a.claim_timeline(Timeline(5), None, term, S), "changed by somebody else")
+    await refused(a.claim_timeline(Timeline(6), first, Term(term + 1), S), "for the leader of term")
+    await a.claim_timeline(Timeline(6), first, term, S)
+    assert (await a.snapshot(S)).claimed == Timeline(6)
+
+
 async def test_sync_is_written_by_the_leader_who_saw_it_last(store: Store) -> None:
     a = store.dcs()
     _, term = await elect(a)

@@ -17,13 +17,6 @@ from tests.sim.checkers.quiet import Quiet
 from tests.sim.checkers.routing import OneRoute
 from tests.sim.checkers.under_lease import UnderLease
 
-OPEN = {
-    OnePromoter.name: "a promotion whose timeline reached no other node is unknown to the next: PostgreSQL counts on "
-    "from what it has, and makes the same number again",
-    OneHistory.name: "of two histories with the same timeline and fork, .history files tell no difference",
-}
-"""Known violations that nothing prevents yet, and why; a run tells them and does not fail by them."""
-
 
 def all_checkers(*, fence: bool, bound_s: float) -> list[Checker]:
     """``bound_s``: within how many seconds after healing the cluster must be whole."""

@@ -11,13 +11,13 @@ from unittest.mock import patch
 from haagent.agent import loop, perform
 from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
-from haagent.core import answers, lease, publish
+from haagent.core import answers, lease, publish, timelines
 from haagent.core.actions import Action, Plan
 from haagent.core.decide import decide
 from haagent.core.facts import Divergence, Heartbeat, Timing, View
 from haagent.core.states import State
 from haagent.core.status import accepts_writes
-from haagent.core.terms import Instant, LeaseId, Revision, Term, later
+from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline, later
 from haagent.dcs import keys
 from haagent.dcs.etcd import EtcdDcs
 from haagent.dcs.kv import Delete, Put
@@ -231,6 +231,15 @@ def resumed_without_proof() -> AbstractContextManager[Any]:
         self._prove(lease_id, term, self._clock.now(), self._deadlines())
 
     return patch.object(Keeper, "resume", resume)
+
+
+@mutant("two primaries make timelines of one number")
+def timeline_not_claimed() -> AbstractContextManager[Any]:
+    def from_here(view: View) -> Timeline:
+        server = view.postgres.server
+        return Timeline(1 if server is None else server.timeline + 1)
+
+    return patch.object(timelines, "number_to_claim", from_here)
 
 
 @mutant("a diverged standby never streams again", harmless=True)

@@ -94,8 +94,9 @@ class SimPostgres:
         else:
             state = "shut down"
         return DataFacts(
-            data.kind, data.system_id, Timeline(data.timeline), state, data.end, data.standby_signal, data.marker
-        )
+            data.kind, data.system_id, Timeline(data.timeline), state, data.end, data.standby_signal,
+            Timeline(data.newest_timeline if data.standby_signal else 0), data.marker,
+        )  # fmt: skip
 
     def _server_facts(self, server: Server) -> ServerFacts:
         recovery = server.phase is Phase.RECOVERY
@@ -200,11 +201,12 @@ class SimPostgres:
         await asyncio.sleep(delay * 1.1)
         return 8
 
-    async def promote(self) -> None:
+    async def promote(self, present: Timeline, claimed: Timeline) -> None:
         await asyncio.sleep(LOOK_S)
         server = self._running()
         if server.phase is Phase.PRIMARY:
             raise Refused("the server is not in recovery")
+        server.data.newest_timeline = max(server.data.newest_timeline, claimed - 1)
         server.process.soon(server.promote)
 
     async def checkpoint(self, timeout: float) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haagent.core.actions import Campaign, CloseWatchdog, Promote, Resign, StartPrimary, StopPostgres
+from haagent.core.actions import Campaign, CloseWatchdog, Promote, Resign, StartPrimary, StartStandby, StopPostgres
 from haagent.core.conditions import leads, unwritable
 from haagent.core.decide import decide
 from haagent.core.facts import (
@@ -351,3 +351,20 @@ def test_the_longer_a_start_lasts_the_less_often_it_is_looked_at() -> None:
     assert pause(1.0) == 0.1
     assert pause(10.0) == 0.5
     assert pause(3600.0) == view.settings.loop_wait
+
+
+def test_a_standby_that_crashed_during_its_promotion_never_writes_on_the_timeline_of_another() -> None:
+    """It is started as a standby again and promoted then: two writers on one timeline could not be told apart."""
+    for row_state in (State.FENCED, State.PROMOTING, State.PRIMARY):
+        view = replace(
+            a_view(lease=a_lease(), guard=a_guard(permit_s=8.0), cluster=a_cluster(leader="b")),
+            postgres=stopped(cluster_state="in archive recovery", standby_signal=True),
+            memory=a_memory(row_state),
+        )
+        plan = decide(view)
+        assert plan.memory.state is State.PROMOTING
+        kinds = {type(action) for action in plan.actions}
+        assert StartStandby in kinds
+        assert StartPrimary not in kinds
+        after = decide(replace(view, postgres=a_standby(), memory=plan.memory))
+        assert Promote in {type(action) for action in after.actions}

@@ -144,6 +144,7 @@ def test_all_keys_of_a_cluster() -> None:
         kv("failover", '{"leader":"a","member":"b","scheduled_at":"2026-01-01T00:00:00+00:00"}'),
         kv("failsafe", '{"a":"http://a","b":1}'),
         kv("haagent_released", "3"),
+        kv("haagent_timeline", "6", mod=5),
     )
     assert snapshot.leader == LeaderKey("a", Term(3), Revision(8), LeaseId(99))
     assert (snapshot.initialize, snapshot.initialize_revision) == ("7268616322854375442", 4)
@@ -159,6 +160,8 @@ def test_all_keys_of_a_cluster() -> None:
     assert snapshot.failover == FailoverKey(Revision(7), "a", "b", at, datetime.fromisoformat(at).timestamp())
     assert snapshot.failsafe == {"a": "http://a"}
     assert snapshot.released == 3
+    assert (snapshot.claimed, snapshot.claimed_revision) == (Timeline(6), 5)
+    assert read(kv("haagent_timeline", "six", mod=5)).claimed is None
 
 
 def test_no_keys_at_all() -> None:
