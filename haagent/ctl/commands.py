@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
+from click.shell_completion import get_completion_class
 
-from haagent.ctl import changes, nodes, output, shared, show, standing, switch
+from haagent.ctl import changes, configure, nodes, output, removal, shared, show, sql, standby_cluster, standing, switch
 from haagent.ctl.nodes import Choice
 from haagent.ctl.shared import Edit
 from haagent.ctl.target import Failed, Open, Options, Target, open_target
@@ -214,6 +215,57 @@ def explain(line: Line, node: str | None, cluster: str | None, form: str) -> Non
     output.show(line.run(cluster, lambda target: standing.standings(target, node, form)))
 
 
+_ROLE_OR_LEADER = click.option("-r", "--role", type=click.Choice(nodes.ROLES), help="A member with this role.")
+_MEMBER = click.option("-m", "--member", metavar="NAME", help="This member.")
+
+
+@cli.command()
+@_optional_cluster
+@_ROLE_OR_LEADER
+@_MEMBER
+@pass_line
+def dsn(line: Line, cluster: str | None, role: str | None, member: str | None) -> None:
+    """Show how to connect to a member, the leader if nothing is said."""
+    output.show(line.run(cluster, lambda target: sql.dsn(target, member, role)))
+
+
+@cli.command()
+@_optional_cluster
+@click.option("--format", "form", type=click.Choice(output.FORMATS), default="tsv", help="Output format.")
+@click.option("-f", "--file", "file", type=click.File(), help="Run the SQL of this file.")
+@click.option("--password", "ask_password", is_flag=True, help="Ask for the password; else libpq finds it.")
+@click.option("-U", "--username", metavar="NAME", help="Database user.")
+@_watched
+@_ROLE_OR_LEADER
+@_MEMBER
+@click.option("--delimiter", default="\t", help="What stands between the columns of tsv.")
+@click.option("-c", "--command", metavar="SQL", help="The SQL to run.")
+@click.option("-d", "--dbname", metavar="NAME", help="Database.")
+@pass_line
+def query(
+    line: Line,
+    cluster: str | None,
+    form: str,
+    file: TextIO | None,
+    ask_password: bool,
+    username: str | None,
+    every_two: bool,
+    watch: float | None,
+    role: str | None,
+    member: str | None,
+    delimiter: str,
+    command: str | None,
+    dbname: str | None,
+) -> None:
+    """Run SQL on a member, the leader if nothing is said."""
+    if (command is None) == (file is None):
+        raise click.UsageError("give --command or --file")
+    asked = command if command is not None else file.read() if file is not None else ""
+    password = click.prompt("Password", hide_input=True) if ask_password else None
+    question = sql.Question(asked, member, role, dbname, username, password, output.canonical(form), delimiter)
+    _shown(lambda: line.run(cluster, lambda target: sql.query(target, question)), False, 2.0 if every_two else watch)
+
+
 # --- changes of leader ---
 
 
@@ -354,3 +406,67 @@ def pause(line: Line, cluster: str | None, wait: bool) -> None:
 def resume(line: Line, cluster: str | None, wait: bool) -> None:
     """Switch automatic failover on again."""
     line.run(cluster, lambda target: shared.set_pause(target, False, wait))
+
+
+@cli.command("demote-cluster")
+@_optional_cluster
+@_force
+@click.option("--host", metavar="ADDRESS", help="The other cluster's PostgreSQL.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Its port.")
+@click.option("--restore-command", metavar="COMMAND", help="The command that fetches its WAL.")
+@click.option("--primary-slot-name", metavar="SLOT", help="The slot to use there.")
+@pass_line
+def demote_cluster(
+    line: Line,
+    cluster: str | None,
+    force: bool,
+    host: str | None,
+    port: int | None,
+    restore_command: str | None,
+    primary_slot_name: str | None,
+) -> None:
+    """Have the whole cluster follow another one; nothing here accepts writes any more."""
+    source = standby_cluster.Source(host, port, restore_command, primary_slot_name)
+    line.run(cluster, lambda target: standby_cluster.demote(target, source, force))
+
+
+@cli.command("promote-cluster")
+@_optional_cluster
+@_force
+@pass_line
+def promote_cluster(line: Line, cluster: str | None, force: bool) -> None:
+    """Have a cluster that follows another one stand alone and accept writes."""
+    line.run(cluster, lambda target: standby_cluster.promote(target, force))
+
+
+# --- beginning and end ---
+
+
+@cli.command("configure")
+@click.option("-c", "--config-file", "path", metavar="FILE", help="The file to write.")
+@click.option("-d", "--dcs", "--dcs-url", "dcs", metavar="URL", help="etcd, as etcd3://HOST:PORT[,HOST:PORT...].")
+@click.option("-n", "--namespace", default="/service/", show_default=True, help="Where the clusters are in etcd.")
+@_optional_cluster
+@_force
+def configure_(path: str | None, dcs: str | None, namespace: str, cluster: str | None, force: bool) -> None:
+    """Write a configuration file for this command on a machine that has none."""
+    output.show(configure.write(path, dcs, namespace, cluster, force))
+
+
+@cli.command()
+@click.argument("cluster", metavar="CLUSTER")
+@output.format_option
+@pass_line
+def remove(line: Line, cluster: str, form: str) -> None:
+    """Forget a cluster in etcd, after typing its name; a running one only puts its keys back."""
+    line.run(cluster, lambda target: removal.remove(target, form))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete commands and options: eval "$(haagent-ctl completion bash)"."""
+    found = get_completion_class(shell)
+    assert found is not None, f"click completes nothing for {shell}"
+    output.show(found(context.find_root().command, {}, "haagent-ctl", "_HAAGENT_CTL_COMPLETE").source())

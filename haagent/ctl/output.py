@@ -43,7 +43,7 @@ def as_yaml(document: Any) -> str:
 def as_tsv(keys: Sequence[str], rows: Sequence[Row]) -> str:
     """A line of keys, then a line for each row, fields separated by tabs."""
     lines = ["\t".join(keys)]
-    lines += ["\t".join(_cell(row.get(key)).replace("\t", " ") for key in keys) for row in rows]
+    lines += ["\t".join(cell(row.get(key)).replace("\t", " ") for key in keys) for row in rows]
     return "\n".join(lines)
 
 
@@ -53,7 +53,7 @@ def as_table(title: str | None, keys: Sequence[str], rows: Sequence[Row]) -> str
     for key in keys:
         table.add_column(key, justify="right" if key in _TO_THE_RIGHT else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(key)), style=_style(key, row)) for key in keys))
+        table.add_row(*(Text(cell(row.get(key)), style=_style(key, row)) for key in keys))
     console = Console(width=_ENOUGH, highlight=False)
     with console.capture() as captured:
         console.print(table)
@@ -71,7 +71,8 @@ def _style(key: str, row: Row) -> str:
     return "yellow" if key.startswith("Pending restart") else ""
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value in one field of a table."""
     if value is None:
         return ""
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ import yaml
 
 from haagent.config.problems import ConfigError
 from haagent.core.facts import ConfigKey, Document, Member, Snapshot
-from haagent.ctl import output, rows
+from haagent.ctl import effects, output, rows
 from haagent.ctl.target import DCS_TIMEOUT_S, Failed, Target, ask_first, boottime
 from haagent.ports import PortError, Refused, Unknown
 from haagent.rest.client import RequestError
@@ -50,8 +50,9 @@ class Edit:
 
 
 async def edit_config(target: Target, edit: Edit, quiet: bool, force: bool) -> None:
-    """Change the dynamic configuration: show the difference, check it, and write it if nobody else wrote meanwhile."""
-    key = _config(target, await target.snapshot())
+    """Show the difference and what it will do, check it, and write it if nobody else wrote meanwhile."""
+    snapshot = await target.snapshot()
+    key = _config(target, snapshot)
     before = output.as_yaml(dict(key.document))
     document = changed(key.document, edit)
     after = output.as_yaml(document)
@@ -66,6 +67,8 @@ async def edit_config(target: Target, edit: Edit, quiet: bool, force: bool) -> N
         raise Failed(f"{error}\nNothing was changed") from None
     for warning in warnings:
         output.warn(f"Warning: {warning}")
+    if not quiet:
+        output.show("\n".join(effects.plan(target.cluster, snapshot, key.document, document)))
     ask_first("Apply these changes?", force)
     try:
         await target.dcs.put_config(document, key.revision, DCS_TIMEOUT_S)
@@ -172,18 +175,19 @@ async def set_pause(target: Target, paused: bool, wait: bool) -> None:
     word = "paused" if paused else "resumed"
     if rows.is_paused(snapshot) == paused:
         raise Failed("Cluster is already paused" if paused else "Cluster is not paused")
-    await _patch(target, snapshot, {"pause": True if paused else None})
+    await patch(target, snapshot, {"pause": True if paused else None})
     if wait:
         output.show(f"'{'pause' if paused else 'resume'}' request sent, waiting until all members have seen it")
         await _until_seen(target, paused)
     output.show(f"Success: cluster management is {word}")
 
 
-async def _patch(target: Target, snapshot: Snapshot, patch: Mapping[str, Any]) -> None:
+async def patch(target: Target, snapshot: Snapshot, change: Mapping[str, Any]) -> None:
+    """Change the dynamic configuration through an agent, the leader's first."""
     tried = []
     for member in sorted(snapshot.members, key=lambda m: (not rows.leads(snapshot, m), m.name)):
         try:
-            answer = await target.ask("PATCH", member, "/config", patch)
+            answer = await target.ask("PATCH", member, "/config", change)
         except RequestError as error:
             tried.append(str(error))
             continue

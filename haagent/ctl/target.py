@@ -41,6 +41,12 @@ class Failed(click.ClickException):
     """The command was refused or went wrong; the text says why (exit code 1)."""
 
 
+class Keys(Dcs, Protocol):
+    """What the command line may do in etcd: what agents do, and forget a whole cluster; ``EtcdDcs`` is one."""
+
+    async def remove_all(self, timeout: float) -> int: ...
+
+
 class Agents(Protocol):
     """The agents' REST APIs; ``RestClient`` is one."""
 
@@ -63,7 +69,7 @@ class Target:
     """One cluster, and the agents that can be asked about it."""
 
     cluster: str
-    dcs: Dcs
+    dcs: Keys
     agents: Agents
     check: Callable[[Document], tuple[Settings, tuple[str, ...]]]
     """Settings of a dynamic configuration, and warnings; ConfigError when it cannot be used."""

@@ -184,6 +184,12 @@ class EtcdDcs:
     async def put_config(self, document: Document, expected: Revision | None, timeout: float) -> None:
         await self._replace(self._key(keys.CONFIG), keys.compact(document), expected, timeout)
 
+    async def remove_all(self, timeout: float) -> int:
+        """Delete every key of this cluster in one transaction; how many there were."""
+        found = await self._kv.range(self._prefix, timeout, prefix=True)
+        await self._txn([], [Delete(kv.key) for kv in found.kvs], [], timeout)
+        return len(found.kvs)
+
     async def put_failover(
         self,
         leader: str | None,

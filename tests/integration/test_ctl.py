@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from haagent.config.parameters import NEEDS_RESTART
 from tests.real.cluster import Cluster
+from tests.real.settings import PASSWORD, SUPERUSER
 from tests.real.waiting import wait_until
 
 
-def ctl(cluster: Cluster, *words: str, expected: int = 0) -> str:
+def ctl(cluster: Cluster, *words: str, expected: int = 0, typed: str = "") -> str:
     """Run a command with the configuration of the first node; its output."""
     program = Path(sys.prefix) / "bin" / "haagent-ctl"
     argv = cluster.client.command([str(program), "-c", str(cluster.nodes[0].config_file), *words])
-    found = subprocess.run(argv, capture_output=True, text=True, timeout=90, check=False)
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PGUSER": SUPERUSER, "PGPASSWORD": PASSWORD}
+    found = subprocess.run(argv, input=typed, env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert found.returncode == expected, f"{words}: {found.stdout}{found.stderr}"
     return found.stdout + found.stderr
 
@@ -73,8 +77,10 @@ def test_maintenance_mode_is_followed_by_all(cluster: Cluster) -> None:
 
 
 def test_a_parameter_that_wants_a_restart(cluster: Cluster) -> None:
-    scope = cluster.settings.scope
-    ctl(cluster, "edit-config", "-p", "max_connections=111", "--force")
+    scope, standbys = cluster.settings.scope, " ".join(sorted(node.name for node in cluster.standbys()))
+    said = ctl(cluster, "edit-config", "-p", "max_connections=111", "--force")
+    first, last = (said.index(f"haagent-ctl restart {scope} {names} ") for names in (standbys, cluster.primary().name))
+    assert first < last
     wait_until(lambda: all("Pending restart" in row for row in members(cluster).values()), "pending restarts", 15)
     said = ctl(cluster, "restart", scope, "--pending", "--force")
     assert said.count("Success: restart for member") == len(cluster.nodes)
@@ -90,3 +96,32 @@ def test_a_standby_is_built_anew(cluster: Cluster) -> None:
     cluster.wait_whole()
     refused = ctl(cluster, "reinit", cluster.settings.scope, cluster.primary().name, "--force", expected=1)
     assert "I am the leader, can not reinitialize" in refused
+
+
+def test_sql_goes_to_the_member_that_is_meant(cluster: Cluster) -> None:
+    primary, standby = cluster.primary(), cluster.standbys()[0]
+    assert ctl(cluster, "dsn").strip() == f"host={primary.place.address} port=5432"
+    where = "SELECT host(inet_server_addr()) AS place, pg_is_in_recovery() AS follows"
+    assert ctl(cluster, "query", "-c", where).splitlines() == ["place\tfollows", f"{primary.place.address}\tFalse"]
+    found = json.loads(ctl(cluster, "query", "-m", standby.name, "--format", "json", "-c", where))
+    assert found == [{"place": standby.place.address, "follows": True}]
+    assert "read-only transaction" in ctl(cluster, "query", "-r", "replica", "-c", "CREATE TABLE t ()", expected=1)
+
+
+def test_what_the_plan_knows_of_parameters_is_what_the_server_says(cluster: Cluster) -> None:
+    """Which of them need a restart."""
+    known = dict(cluster.primary().sql("SELECT name, context FROM pg_settings"))
+    assert {name for name, context in known.items() if context == "postmaster"} == NEEDS_RESTART & known.keys()
+
+
+def test_removed_while_it_runs(cluster: Cluster) -> None:
+    """Fault 88: three typed texts remove the keys; the leader goes on and puts them back."""
+    scope, primary = cluster.settings.scope, cluster.primary()
+    postmaster, config = primary.postmaster_pid(), json.loads(ctl(cluster, "show-config", "-f", "json"))
+    assert "Nothing was removed" in ctl(cluster, "remove", scope, expected=1, typed=f"{scope}\nyes\n")
+    said = ctl(cluster, "remove", scope, typed=f"{scope}\nYes I am aware\n{primary.name}\n")
+    assert f"keys of cluster {scope} were removed" in said
+    cluster.wait_whole()
+    assert cluster.primary() is primary
+    assert primary.postmaster_pid() == postmaster
+    assert json.loads(ctl(cluster, "show-config", "-f", "json")) == config

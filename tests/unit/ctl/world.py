@@ -15,8 +15,8 @@ from haagent.config.problems import ConfigError, Problem
 from haagent.core.facts import ConfigKey, Document, Member, Settings, Snapshot
 from haagent.core.terms import Revision, Term
 from haagent.ctl.commands import cli
-from haagent.ctl.target import Options, Target
-from haagent.ports import Dcs, Refused, Unreachable
+from haagent.ctl.target import Keys, Options, Target
+from haagent.ports import Refused, Unreachable
 from haagent.rest.client import RequestError, Response
 from tests.builders import a_leader_key, a_snapshot
 
@@ -45,6 +45,11 @@ class FakeDcs:
         if key is None or key.revision != expected:
             raise Refused(f"the config key is at revision {key.revision if key else None}")
         self.now = replace(self.now, config=ConfigKey(Revision(key.revision + 1), document))
+
+    async def remove_all(self, timeout: float) -> int:
+        self.before_write()
+        self.now = Snapshot(Revision(int(self.now.revision) + 1))
+        return 9
 
     async def put_failover(
         self,
@@ -112,7 +117,7 @@ class World:
     @asynccontextmanager
     async def open(self, options: Options, cluster: str | None) -> AsyncIterator[Target]:
         self.opened.append((options, cluster))
-        yield Target(cluster or CLUSTER, cast(Dcs, self.dcs), self.agents, check, poll_s=0.001)
+        yield Target(cluster or CLUSTER, cast(Keys, self.dcs), self.agents, check, poll_s=0.001)
 
     def change(self, **changes: Any) -> None:
         self.dcs.now = replace(self.dcs.now, **changes)
