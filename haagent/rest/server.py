@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from haagent.core.terms import Instant
+from haagent.rest.connections import BoundedServer
 from haagent.rest.handler import Current, Handler, Submit
 from haagent.rest.metrics import Counters
 from haagent.rest.settings import RestSettings, SettingsError, address, server_context
@@ -33,13 +34,6 @@ class ListenError(OSError):
     """An address of ``restapi.listen`` cannot be used; the text says why, and what to look at."""
 
 
-class _Refusal(asyncio.Protocol):
-    """Closes a connection that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
 class RestServer:
     """Serves the REST API from ``start`` to ``stop``."""
 
@@ -55,7 +49,7 @@ class RestServer:
         """``journal`` gives the last so many decisions as a JSON array."""
         self._settings = settings
         self._handler = Handler(settings, current, submit, ticked_at, counters, journal)
-        self._server: web.Server | None = None
+        self._server: BoundedServer | None = None
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []
 
@@ -67,8 +61,9 @@ class RestServer:
     async def start(self) -> None:
         """Listen and serve; ListenError or SettingsError when that is not possible."""
         context = server_context(self._settings)
-        self._server = web.Server(
+        self._server = BoundedServer(
             self._handler,
+            self._settings.max_connections,
             request_factory=self._make_request,
             access_log=None,
             logger=_QUIET,
@@ -88,6 +83,8 @@ class RestServer:
         if settings.listen != self._settings.listen:
             await self._rebind(settings)
         self._settings = settings
+        if self._server is not None:
+            self._server.most = settings.max_connections
         self._handler.configure(settings)
         self._close_listeners()
         await self._listen(context)
@@ -138,8 +135,6 @@ class RestServer:
 
     def _connection(self) -> asyncio.BaseProtocol:
         assert self._server is not None, "the server was stopped"
-        if len(self._server.connections) >= self._settings.max_connections:
-            return _Refusal()
         return self._server()
 
     def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from haagent.core.answers import Answer
-from haagent.core.facts import LeaseFacts
+from haagent.core.facts import Document, LeaseFacts
 from haagent.core.terms import later
 from haagent.rest.client import basic
 from haagent.rest.routes import ROUTES, TABLE, Kind
@@ -470,16 +470,45 @@ async def test_a_connection_that_says_nothing_is_closed(serve: Serve) -> None:
         writer.close()
 
 
-async def test_connections_beyond_the_limit_are_closed_and_others_go_on(serve: Serve) -> None:
+async def test_beyond_the_limit_the_connection_that_was_silent_longest_is_closed(serve: Serve) -> None:
     node = await serve(Node(settings=listening(max_connections=3)))
     held = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(3)]
-    await asyncio.sleep(0.05)
+    for asker in (0, 1):
+        await _ask(*held[asker])
+    held.append(await asyncio.open_connection("127.0.0.1", node.port))
+    assert await asyncio.wait_for(held[2][0].read(), 5) == b""
+    for reader, writer in (held[0], held[1], held[3]):
+        await _ask(reader, writer)
+    for _, writer in held:
+        writer.close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HEAD /primary HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_an_answer_under_way_is_not_ended_for_a_newcomer(serve: Serve) -> None:
+    node = Node(settings=listening(max_connections=1))
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    async def slow(kind: str, body: Document, origin: str) -> Answer:
+        asked.set()
+        await told.wait()
+        return Answer(202, "reload scheduled")
+
+    node.submit = slow  # type: ignore[method-assign]
+    await serve(node)
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    assert await asyncio.wait_for(reader.read(), 5) == b""
-    held[0][1].write(b"GET /primary HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert (await asyncio.wait_for(held[0][0].readline(), 5)).startswith(b"HTTP/1.1 200")
-    for _, one in (*held, (reader, writer)):
-        one.close()
+    writer.write(b"POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    await asyncio.wait_for(asked.wait(), 5)
+    other, closing = await asyncio.open_connection("127.0.0.1", node.port)
+    assert await asyncio.wait_for(other.read(), 5) == b""
+    told.set()
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 202")
+    writer.close()
+    closing.close()
 
 
 # --- the journal ---------------------------------------------------------------------------------------------------

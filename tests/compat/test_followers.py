@@ -1,0 +1,233 @@
+"""Programs that find the leader by themselves: vip-manager by its key, HAProxy by checks, Prometheus by scraping."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import re
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from tests.compat.clients import Patronictl, place
+from tests.real.cluster import Cluster
+from tests.real.http import request
+from tests.real.node import Node
+from tests.real.processes import Process
+from tests.real.programs import program
+from tests.real.settings import PASSWORD
+from tests.real.shared import Shared
+from tests.real.waiting import now, wait_until
+from tests.real.writers import OBSERVER
+
+ADDRESS = "10.10.0.100"
+PROMETHEUS = 9090
+FIELD = {
+    "by_options": ("option httpchk OPTIONS /primary", "inter 3s fall 3 rise 2 on-marked-down shutdown-sessions"),
+    "by_lag": ("option httpchk GET /replica?lag=10MB", "inter 3s fall 3 rise 2"),
+    "by_port": ("option httpchk OPTIONS /primary", "check port 8008 inter 5s rise 3 fall 3"),
+}
+"""Checks as people have them in their files: by name of the section, its option and what stands at its servers."""
+PORTS = dict(zip(FIELD, (5100, 5101, 5102), strict=True))
+METRICS = """
+patroni_version patroni_postgres_running patroni_postmaster_start_time patroni_primary patroni_xlog_location
+patroni_standby_leader patroni_replica patroni_sync_standby patroni_quorum_standby patroni_xlog_received_location
+patroni_xlog_replayed_location patroni_xlog_replayed_timestamp patroni_xlog_paused patroni_postgres_streaming
+patroni_postgres_in_archive_recovery patroni_postgres_server_version patroni_cluster_unlocked
+patroni_failsafe_mode_is_active patroni_postgres_timeline patroni_dcs_last_seen patroni_pending_restart
+patroni_is_paused patroni_postgres_state
+""".split()  # noqa: SIM905
+"""Every metric of Patroni's documentation."""
+
+
+@dataclass(frozen=True)
+class Followers:
+    """The programs at work beside a cluster."""
+
+    cluster: Cluster
+    directory: Path
+
+    def proxied(self, section: str) -> set[str]:
+        """The servers that HAProxy sends a section's clients to."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(self.directory / "haproxy.sock"))
+            line.sendall(b"show stat\n")
+            text = b"".join(iter(lambda: line.recv(65536), b"")).decode()
+        rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
+        known = {node.name for node in self.cluster.nodes}
+        up = {row["svname"] for row in rows if row["pxname"] == section and row["status"].startswith("UP")}
+        return up & known
+
+    def measured(self, query: str) -> Mapping[str, float]:
+        """Prometheus' answer, by node."""
+        path = f"/api/v1/query?query={quote(query)}"
+        reply = request(self.cluster.client, "127.0.0.1", PROMETHEUS, "GET", path)
+        if reply.status != 200:
+            return {}
+        return {one["metric"].get("instance", ""): float(one["value"][1]) for one in reply.json["data"]["result"]}
+
+    def holders(self) -> list[Node]:
+        """The hosts that have the virtual address."""
+        return [node for node in self.cluster.nodes if _has_address(node)]
+
+
+def _has_address(node: Node) -> bool:
+    with node.host.inside(), contextlib.suppress(OSError), socket.socket() as one:
+        one.bind((ADDRESS, 0))
+        return True
+    return False
+
+
+def _vip_managers(cluster: Cluster, directory: Path) -> list[Process]:
+    binary = place() / "vip-manager/usr/bin/vip-manager"
+    endpoints = ",".join(f"http://{endpoint}" for endpoint in cluster.etcd.endpoints)
+    made = []
+    for node in cluster.nodes:
+        argv = [
+            str(binary),
+            f"--ip={ADDRESS}",
+            "--netmask=24",
+            "--interface=eth0",
+            f"--trigger-key=/service/{cluster.settings.scope}/leader",
+            f"--trigger-value={node.name}",
+            "--dcs-type=etcd",
+            f"--dcs-endpoints={endpoints}",
+            "--interval=200",
+        ]
+        made.append(Process(node.host.command(argv), directory / f"vip-{node.name}.log"))
+    return made
+
+
+def _haproxy(cluster: Cluster, directory: Path) -> Process:
+    lines = ["global", f"  stats socket {directory}/haproxy.sock", "defaults", "  mode tcp"]
+    lines += [f"  timeout {name} 30s" for name in ("client", "server", "connect", "check")]
+    for section, (option, check) in FIELD.items():
+        check = check if "port" in check else f"check port 8008 {check}"
+        lines += [f"listen {section}", f"  bind *:{PORTS[section]}", f"  {option}", "  http-check expect status 200"]
+        lines += [f"  server {node.name} {node.place.address}:5432 maxconn 100 {check}" for node in cluster.nodes]
+    file = directory / "field.cfg"
+    file.write_text("\n".join(lines) + "\n")
+    argv = cluster.client.command([program("haproxy"), "-db", "-f", str(file)])
+    return Process(argv, directory / "haproxy.log")
+
+
+def _prometheus(cluster: Cluster, directory: Path) -> Process:
+    targets = ", ".join(f"'{node.place.address}:8008'" for node in cluster.nodes)
+    names = "".join(
+        f"    - {{source_labels: [__address__], regex: '{re.escape(node.place.address)}:.*', target_label: instance, "
+        f"replacement: {node.name}}}\n"
+        for node in cluster.nodes
+    )
+    file = directory / "prometheus.yml"
+    file.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        "scrape_configs:\n"
+        f"  - job_name: ha\n    static_configs: [{{targets: [{targets}]}}]\n    relabel_configs:\n{names}"
+    )
+    listen, data = f"--web.listen-address=127.0.0.1:{PROMETHEUS}", f"--storage.tsdb.path={directory}/prometheus"
+    argv = cluster.client.command([program("prometheus"), f"--config.file={file}", listen, data])
+    return Process(argv, directory / "prometheus.log")
+
+
+@pytest.fixture(scope="module")
+def at_work(shared: Shared) -> Iterator[Followers]:
+    """All of them, started side by side."""
+    cluster = shared.whole()
+    directory = cluster.home / "followers"
+    directory.mkdir()
+    directory.chmod(0o755)
+    processes = [*_vip_managers(cluster, directory), _haproxy(cluster, directory), _prometheus(cluster, directory)]
+    try:
+        for process in processes:
+            process.start()
+        yield Followers(cluster, directory)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.fixture
+def followers(at_work: Followers, cluster: Cluster) -> Followers:
+    """Beside a cluster that is whole; it must still be the one they were started beside."""
+    assert cluster is at_work.cluster, "another cluster took the place of the first, which was not whole any more"
+    return at_work
+
+
+def _agree(followers: Followers, primary: Node, timeout_s: float) -> None:
+    standbys = {node.name for node in followers.cluster.nodes} - {primary.name}
+    wait_until(lambda: followers.holders() == [primary], f"the address on {primary.name} alone", timeout_s)
+    for section, expected in (("by_options", {primary.name}), ("by_lag", standbys), ("by_port", {primary.name})):
+        wait_until(lambda s=section, e=expected: followers.proxied(s) == e, f"{expected} in {section}", timeout_s)  # type: ignore[misc]
+    leads = {name: float(name == primary.name) for name in {primary.name, *standbys}}
+    wait_until(lambda: followers.measured("patroni_primary") == leads, f"{primary.name} in patroni_primary", timeout_s)
+
+
+def test_they_find_the_leader(followers: Followers, cluster: Cluster) -> None:
+    """The address leads to the primary, each section of HAProxy to the right servers, and every metric is there."""
+    primary = cluster.primary()
+    _agree(followers, primary, 15)
+    with cluster.client.inside(), psycopg.connect(host=ADDRESS, user=OBSERVER, dbname="postgres") as connection:
+        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+    with (
+        cluster.client.inside(),
+        psycopg.connect(host="127.0.0.1", port=PORTS["by_lag"], user=OBSERVER, dbname="postgres") as connection,
+    ):
+        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (True,)
+    everybody = {node.name for node in cluster.nodes}
+    assert followers.measured("up") == dict.fromkeys(everybody, 1.0)
+    for name in METRICS:
+        assert set(followers.measured(f'{name}{{scope="{cluster.settings.scope}"}}')) == everybody, name
+    assert set(followers.measured("patroni_postgres_state == 5")) == everybody
+    assert set(followers.measured("patroni_postgres_streaming == 1")) == everybody - {primary.name}
+    assert set(followers.measured("patroni_version >= 40100")) == everybody
+
+
+def test_they_follow_a_switchover(followers: Followers, cluster: Cluster, patronictl: Patronictl) -> None:
+    """Faults 95 and 102: sessions on the old primary are closed; whoever lags is out of the section for reads."""
+    old, new = cluster.primary(), cluster.standbys()[0]
+    _agree(followers, old, 15)
+    with cluster.client.inside():
+        session = psycopg.connect(
+            host="127.0.0.1",
+            port=PORTS["by_options"],
+            user=OBSERVER,
+            password=PASSWORD,
+            dbname="postgres",
+            autocommit=True,
+        )
+    patronictl("switchover", "--leader", old.name, "--candidate", new.name, "--force")
+    switched_at = now()
+    with pytest.raises(psycopg.OperationalError):
+        session.execute("SELECT 1")
+    cluster.wait_whole()
+    wait_until(lambda: followers.holders() == [new], f"the address on {new.name}", 3)
+    _agree(followers, new, 20)
+    print(f"all follow {now() - switched_at:.1f} s after the switchover")
+
+
+def test_the_address_leaves_a_leader_whose_agent_died(followers: Followers, cluster: Cluster) -> None:
+    """Fault 98: the guard ends PostgreSQL, the key goes to another, and the address with it; it is never on both."""
+    old = cluster.primary()
+    wait_until(lambda: followers.holders() == [old], f"the address on {old.name}", 5)
+    old.kill_agent()
+    killed_at, both = now(), 0
+
+    def moved() -> bool:
+        nonlocal both
+        holders = followers.holders()
+        both += len(holders) > 1
+        return len(holders) == 1 and holders != [old]
+
+    wait_until(moved, f"the address on another node than {old.name}", cluster.settings.ttl * 3, 0.02)
+    new = cluster.primary_seen_by_clients(5, other_than=old)
+    assert followers.holders() == [new]
+    with cluster.client.inside(), psycopg.connect(host=ADDRESS, user=OBSERVER, dbname="postgres") as connection:
+        assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
+    assert both * 0.02 < 1, f"two hosts had the address {both} times"
+    print(f"the address moved {now() - killed_at:.1f} s after the agent's death")

@@ -1,0 +1,189 @@
+"""Clients that mean no good get an answer or an end, whatever they send, and keep nobody else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import resource
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from haagent.core.answers import Answer
+from tests.unit.rest.conftest import Node, Serve, listening
+
+IDLE = 10_000
+HEAD = b"HEAD /primary HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSING = HEAD.replace(b"x\r\n", b"x\r\nConnection: close\r\n")
+QUICK_S = 0.05
+"""On a machine that others use too; alone it is a millisecond or two."""
+
+
+class Served:
+    """A server in a thread of its own, for clients that block."""
+
+    def __init__(self) -> None:
+        limits = listening(username="admin", password="secret", body_timeout_s=0.5, idle_timeout_s=2.0)
+        self.node = Node(settings=limits, answer=Answer(200, "done"))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.node.start(), self._loop).result(10)
+
+    def close(self) -> None:
+        assert self.node.server is not None
+        asyncio.run_coroutine_threadsafe(self.node.server.stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def told(self, sent: bytes, half_close: bool = False) -> bytes:
+        """All that comes back; TimeoutError when the end of it does not come."""
+        chunks = []
+        place = ("127.0.0.1", self.node.port)
+        with contextlib.suppress(ConnectionError), socket.create_connection(place, timeout=5) as one:
+            one.sendall(sent)
+            if half_close:
+                one.shutdown(socket.SHUT_WR)
+            while chunk := one.recv(65536):
+                chunks.append(chunk)
+        return b"".join(chunks)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    one = Served()
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def codes(told: bytes) -> list[int]:
+    """The status of every answer."""
+    return [int(line.split()[1]) for line in told.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+
+METHODS = st.sampled_from(b"GET HEAD OPTIONS POST PATCH PUT DELETE TRACE BREW".split())
+PATHS = st.sampled_from(
+    b"/primary /replica?lag= /replica?tag_ /readiness?mode= /config /switchover /restart /haagent/journal?limit=".split()
+)
+NAMES = st.sampled_from(b"Authorization Content-Length Host Transfer-Encoding Expect Upgrade Connection".split())
+BYTES = st.binary(max_size=200)
+LINE = BYTES.map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))
+LOGIN = b"Authorization: Basic YWRtaW46c2VjcmV0\r\n"
+
+
+def _with_path(method: bytes, path: bytes, more: bytes) -> bytes:
+    return b"%s %s%s HTTP/1.1\r\nHost: x\r\n\r\n" % (method, path, more.replace(b" ", b""))
+
+
+def _with_header(method: bytes, path: bytes, name: bytes, value: bytes) -> bytes:
+    return b"%s %s HTTP/1.1\r\nHost: x\r\n%s: %s\r\n\r\n" % (method, path, name, value)
+
+
+def _with_body(method: bytes, path: bytes, body: bytes) -> bytes:
+    head = b"%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%sContent-Length: %d\r\n\r\n"
+    return head % (method, path, LOGIN, len(body)) + body
+
+
+REQUESTS = st.one_of(
+    BYTES,
+    st.builds(_with_path, METHODS, PATHS, LINE),
+    st.builds(_with_header, METHODS, PATHS, LINE | NAMES, LINE),
+    st.builds(_with_body, METHODS, PATHS, BYTES),
+    st.builds(lambda garbage: HEAD + garbage, BYTES),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(sent=REQUESTS)
+def test_no_bytes_lead_to_an_error_of_the_agent_or_a_hang(served: Served, sent: bytes) -> None:
+    """Any path, header, body, or what follows a good request: an answer or the connection's end, and no 500."""
+    told = served.told(sent, half_close=True)
+    assert 500 not in codes(told), told
+    assert b"Traceback" not in told
+    assert b".py" not in told
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(body=JSON)
+def test_any_json_is_taken_or_refused(served: Served, body: object) -> None:
+    told = served.told(_with_body(b"PATCH", b"/config", json.dumps(body).encode()))
+    assert codes(told) in ([200], [400]), told
+
+
+def test_it_still_answers_after_all_that(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    assert codes(served.told(CLOSING)) == [200]
+    assert codes(served.told(_with_body(b"POST", b"/switchover", b"\xff{"))) == [400]
+    assert not caplog.records
+
+
+# --- many at once ---
+
+
+async def took(port: int) -> float:
+    """How long GET /primary takes over a new connection; seconds."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(CLOSING)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200")
+    return time.monotonic() - began
+
+
+@contextlib.asynccontextmanager
+async def held(port: int, count: int, beginning: bytes) -> AsyncIterator[None]:
+    """So many connections that began to say something and say no more."""
+    kept: list[socket.socket] = []
+    try:
+        for number in range(count):
+            kept.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+            kept[-1].sendall(beginning)
+            if number % 64 == 0:
+                await asyncio.sleep(0)
+        yield
+    finally:
+        for one in kept:
+            one.close()
+
+
+@pytest.fixture
+def connections() -> Iterator[int]:
+    """How many connections the limits let this process hold, beside those that the server holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raised = max(soft, min(hard, IDLE + 2000))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    yield min(IDLE, raised - 1500)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_ten_thousand_idle_connections_keep_nobody_out(serve: Serve, connections: int) -> None:
+    """Fault 96: a check is answered from memory in milliseconds; the connection silent longest makes room for it."""
+    node = await serve(Node())
+    async with held(node.port, connections, b""):
+        times = sorted([await took(node.port) for _ in range(21)])
+    assert times[10] < QUICK_S, times
+
+
+async def test_requests_that_never_end_keep_nobody_out(serve: Serve) -> None:
+    """Slow loris: more of them than the server keeps connections, each in the middle of a header."""
+    node = await serve(Node())
+    async with held(node.port, 1500, b"GET /primary HTTP/1.1\r\nX-Long: "):
+        times = sorted([await took(node.port) for _ in range(11)])
+    assert times[5] < QUICK_S, times
