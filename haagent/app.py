@@ -47,6 +47,7 @@ from haagent.rest.server import ListenError, RestServer
 from haagent.rest.settings import SettingsError
 from haagent.watchdog.device import DeviceWatchdog
 from haagent.wiring import (
+    certificates,
     etcd_kv,
     postgres_settings,
     rest_settings,
@@ -62,6 +63,8 @@ JOURNAL_TIMEOUT_S = 1.0
 """How long an agent that ends waits for the disk to take its last decisions."""
 STALL_S = 1.0
 """A tick that comes this much later than it was due is counted as a stall."""
+CERTIFICATES_EVERY_S = 10.0
+"""How often it is looked whether the files of certificates were replaced, or end soon."""
 DYNAMIC_COPY = "patroni.dynamic.json"
 """Where the data directory keeps the dynamic configuration, for a start without etcd."""
 
@@ -108,6 +111,7 @@ class Service:
             done=self._journal.done,
         )
         self._guard.on_change(self._agent.wake)
+        self._certificates = certificates(config)
         self._rest = RestServer(
             rest_settings(config),
             self._agent.current,
@@ -126,6 +130,7 @@ class Service:
         if await self._name_is_taken():
             return 1
         await self._rest.start()
+        watching = loop.create_task(self._watch_certificates())
         self._written.start()
         self._written.add(journal.began(self._config.me(), self._run_id, self._clock.wall(), self._clock.now()))
         try:
@@ -135,6 +140,7 @@ class Service:
                     await self._guard.quit(1.0)
         finally:
             self._notifier.stopping()
+            watching.cancel()
             await self._rest.stop()
             await self._peers.close()
             await self._dcs.close()
@@ -201,6 +207,7 @@ class Service:
         self._config = config
         self._postgres.settings = postgres_settings(config)
         self._watchdog.settings = watchdog_settings(config)
+        self._certificates = certificates(config)
         self._logs.apply(config.log)
         self._agent.reread(config.me())
         self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
@@ -213,6 +220,14 @@ class Service:
             await self._peers.reconfigure(client_settings(config))
         except (ListenError, SettingsError) as error:
             log.error("the REST API keeps its present settings: %s", error)
+
+    async def _watch_certificates(self) -> None:
+        """Serve by certificates that were replaced, and warn of those that end; etcd's client reads its own again."""
+        while True:
+            if await in_thread(lambda: self._certificates.look(self._clock.wall())):
+                log.info("files of certificates were replaced: they are read again")
+                await self._reconfigure_rest(self._config)
+            await asyncio.sleep(CERTIFICATES_EVERY_S)
 
     # --- what the agent calls ---
 
@@ -263,6 +278,7 @@ class Service:
             renewals_failed=failed,
             fences=self._fences,
             journal_lost=self._written.lost,
+            certificates=self._certificates.ends,
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from haagent.config.load import Config
 from haagent.config.postgresql import Role
 from haagent.dcs.client import EtcdClient
+from haagent.host.certificates import Certificates
 from haagent.outside import etcd_settings
 from haagent.postgres.settings import Login, PostgresSettings
 from haagent.rest.settings import RestSettings, SettingsError
@@ -89,6 +90,22 @@ def rest_settings(config: Config) -> RestSettings:
         request_queue_size=max(given.request_queue_size, RestSettings().request_queue_size),
         server_tokens=given.server_tokens.lower(),
     )
+
+
+def certificates(config: Config) -> Certificates:
+    """Whose ends are looked for, and with them the files that belong to them."""
+    etcd, rest, ctl = config.etcd3, config.restapi, config.ctl
+    known = {
+        "etcd3.cert": etcd.cert,
+        "etcd3.cacert": etcd.cacert,
+        "restapi.certfile": rest.certfile,
+        "restapi.cafile": rest.cafile,
+        "ctl.certfile": ctl.certfile,
+        "ctl.cacert": ctl.cacert,
+    }
+    keys = {"etcd3.key": etcd.key, "restapi.keyfile": rest.keyfile, "ctl.keyfile": ctl.keyfile}
+    present, others = ({name: path for name, path in some.items() if path} for some in (known, keys))
+    return Certificates(present, others)
 
 
 def watchdog_settings(config: Config) -> WatchdogSettings:

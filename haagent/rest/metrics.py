@@ -61,6 +61,8 @@ class Counters:
     """How often the guard had to kill PostgreSQL."""
     journal_lost: int = 0
     """Decisions that never reached the journal on disk."""
+    certificates: Mapping[str, float] = field(default_factory=dict)
+    """When each certificate ends, by the name of its setting, in seconds since 1970."""
 
 
 class Metrics:
@@ -210,3 +212,9 @@ def _counted(counters: Counters, labels: tuple[str, str]) -> Iterator[Metric]:
     yield _counter("haagent_renewals_failed", "Renewals without proof", labels, counters.renewals_failed)
     yield _counter("haagent_fences", "Times the guard killed PostgreSQL", labels, counters.fences)
     yield _counter("haagent_journal_lost", "Decisions not written to disk", labels, counters.journal_lost)
+    ends = GaugeMetricFamily(
+        "haagent_certificate_end_seconds", "When a certificate ends, epoch seconds", labels=(*_LABELS, "setting")
+    )
+    for setting, end in sorted(counters.certificates.items()):
+        ends.add_metric((*labels, setting), end)
+    yield ends

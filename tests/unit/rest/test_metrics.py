@@ -132,10 +132,18 @@ def test_flags_are_numbers(field: str, metric: str) -> None:
 
 def test_what_the_agent_counts_is_shown() -> None:
     counters = Counters(
-        rows={610: 7, 599: 1}, ticks=42, stalls=2, renewals=9, renewals_failed=3, fences=1, journal_lost=4
+        rows={610: 7, 599: 1},
+        ticks=42,
+        stalls=2,
+        renewals=9,
+        renewals_failed=3,
+        fences=1,
+        journal_lost=4,
+        certificates={"etcd3.cert": 1.8e9},
     )
     found = samples(a_view(), counters)
     assert (found["haagent_row_total 610"], found["haagent_row_total 599"]) == (7, 1)
     assert (found["haagent_ticks_total"], found["haagent_stalls_total"]) == (42, 2)
     assert (found["haagent_renewals_total"], found["haagent_renewals_failed_total"]) == (9, 3)
     assert (found["haagent_fences_total"], found["haagent_journal_lost_total"]) == (1, 4)
+    assert found["haagent_certificate_end_seconds etcd3.cert"] == 1.8e9

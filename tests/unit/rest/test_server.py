@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -19,7 +20,7 @@ from haagent.rest.routes import ROUTES, TABLE, Kind
 from haagent.rest.server import ListenError, RestServer
 from haagent.rest.settings import ClientSettings, RestSettings, SettingsError, client_context
 from tests.builders import NOW, a_cluster, a_lease, a_member, a_primary_view, a_view
-from tests.unit.rest.conftest import Certificates, Node, Serve, listening
+from tests.unit.rest.conftest import Certificates, Node, Serve, listening, make_certificates
 
 
 async def ask(
@@ -422,6 +423,21 @@ async def test_tls_can_be_switched_on_at_the_same_port(serve: Serve, certificate
     await changed(node, tls(certificates))
     assert node.port == port
     assert (await ask(node, "GET", "/primary", ssl=trusting(certificates)))[0] == 200
+
+
+async def test_a_replaced_certificate_is_served_without_a_connection_refused(serve: Serve, tmp_path: Path) -> None:
+    """Fault 93: the files keep their names; who trusts the new authority alone gets in."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    before, _ = make_certificates(old), make_certificates(new)
+    node = await serve(Node(settings=tls(before)))
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (new / name).replace(old / name)
+    with pytest.raises(aiohttp.ClientError):
+        await ask(node, "GET", "/primary", ssl=trusting(before))
+    await changed(node, node.settings)
+    assert (await ask(node, "GET", "/primary", ssl=trusting(before)))[0] == 200
 
 
 async def test_the_address_can_change(serve: Serve) -> None:
