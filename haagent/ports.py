@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from haagent.core.facts import (
+    Consent,
     Divergence,
     Document,
     Failure,
@@ -18,6 +19,7 @@ from haagent.core.facts import (
     GuardFacts,
     Heartbeat,
     HistoryLine,
+    Mandate,
     Member,
     PeerPoll,
     PostgresFacts,
@@ -90,8 +92,11 @@ class Dcs(Protocol):
         """What etcd granted to a lease, in seconds; Refused when there is no such lease."""
         ...
 
-    async def campaign(self, name: str, lease: LeaseId, timeout: float) -> Term:
-        """Create the leader key if it is absent; Refused when somebody holds it."""
+    async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
+        """Create the leader key if it is absent; Refused when somebody holds it.
+
+        ``failsafe``: only if the ``failsafe`` key is still of that revision (0: absent).
+        """
         ...
 
     async def renew(
@@ -177,8 +182,10 @@ class Dcs(Protocol):
         """Delete the ``sync`` key under the same conditions."""
         ...
 
-    async def put_failsafe(self, members: Mapping[str, str], term: Term, timeout: float) -> None:
-        """Keep the list of members for failsafe mode, if the term is still ours."""
+    async def put_failsafe(
+        self, members: Mapping[str, str] | None, expected: Revision, term: Term, timeout: float
+    ) -> None:
+        """Write who may lead in failsafe mode (None: delete it), if of that revision (0: absent) and the term ours."""
         ...
 
     async def watch(self, wake: Callable[[str], None]) -> None:
@@ -386,6 +393,10 @@ class Peers(Protocol):
 
     async def alive(self, member: Member, timeout: float) -> bool:
         """Whether an agent answers GET /liveness at that member's api_url."""
+        ...
+
+    async def consent(self, mandate: Mandate, timeout: float) -> Sequence[Consent]:
+        """POST /failsafe to all at once; whoever is silent after ``timeout`` does not consent."""
         ...
 
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from haagent.agent.lasting import Lasting
 from haagent.core.facts import LeaseFacts, Timing
 from haagent.core.lease import proven
-from haagent.core.terms import Instant, LeaseId, Term, later
+from haagent.core.terms import Instant, LeaseId, Revision, Term, later
 from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused, Watchdog
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class Keeper:
         self.renewals = self.failures = 0
         self._failing = Lasting(log, ports.clock, "the lease is renewed again")
         self._slow = Lasting(log, ports.clock, "the lease is renewed in good time again")
+        self.failing = asyncio.Event()
+        """The last renewal of the leader key was not confirmed, and nothing says that the key is lost."""
         self._open_ended = False
         """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
 
@@ -70,6 +72,11 @@ class Keeper:
         if self._open_ended and self._facts.term is not None and self._facts.lost is None:
             return replace(self._facts, permit_until=FOREVER, demote_at=FOREVER)
         return self._facts
+
+    @property
+    def may_extend(self) -> bool:
+        """Whether the loop lets this lease go on, and its permit has an end."""
+        return self._clock.now() < self._hold_until and not self._open_ended
 
     def hold(self, until: Instant, timing: Timing) -> None:
         """Let the keeper renew until an instant, with these deadlines."""
@@ -116,6 +123,8 @@ class Keeper:
             self.failures += 1
             self._next_at = later(self._clock.now(), RETRY_S)
             self._failing.goes_on(f"the lease is not renewed: {error}{self._consequence()}")
+            if self._facts.term is not None and self._facts.lost is None:
+                self.failing.set()
         else:
             self._failing.is_over()
 
@@ -128,11 +137,14 @@ class Keeper:
             await self._dcs.renew(self._name, term, fresh, timing.renew_timeout, None if fresh == lease else lease)
         except Refused as why:
             self._facts = replace(self._facts, lost=str(why))
-            if not self._open_ended:
+            self.failing.clear()
+            # A permit that rests on promises outlives the key: nobody takes it before the permit ends.
+            if not self._open_ended and self._facts.vouched_until is None:
                 self._fence.refuse(term)
             self._wake("lease lost")
             return
         self._next_lease, self._granted_ttl = None, ttl
+        self.failing.clear()
         self.renewals += 1
         self._weigh(self._clock.now() - sent_at, timing)
         if self._facts.term == term and self._facts.lost is None:
@@ -173,7 +185,10 @@ class Keeper:
         if self._facts.term == term and self._facts.renewed_at is not None and sent_at <= self._facts.renewed_at:
             return
         shorter_by = max(0.0, timing.ttl - self._granted_ttl)
+        vouched = self._facts.vouched_until
         self._facts = replace(proven(lease, term, later(sent_at, -shorter_by), timing), renewed_at=sent_at)
+        if vouched is not None and self._facts.permit_until is not None and vouched > self._facts.permit_until:
+            self._facts = replace(self._facts, vouched_until=vouched)
         self._told_until = max(self._told_until, self._facts.permit_until or self._told_until)
         self._show_fence()
         guard = self._guard.facts()
@@ -207,6 +222,17 @@ class Keeper:
         if facts.term is not None and facts.permit_until is not None and facts.lost is None:
             self._fence.permit(facts.term, facts.permit_until)
 
+    def vouched(self, term: Term, sent_at: Instant) -> bool:
+        """Every other member consented, asked at that instant: as good as a renewal; whether it extended the permit."""
+        facts = self._facts
+        if self._timing is None or facts.lease_id is None or facts.term != term or facts.lost is not None:
+            return False
+        if not self.may_extend or (facts.renewed_at is not None and sent_at <= facts.renewed_at):
+            return False
+        self._prove(facts.lease_id, term, sent_at, self._timing)
+        self._facts = replace(self._facts, vouched_until=self._facts.permit_until)
+        return True
+
     # --- on the loop's order ---
 
     def doubt(self) -> None:
@@ -220,8 +246,11 @@ class Keeper:
             self._open_ended = paused
             self._show_fence()
 
-    async def campaign(self) -> Term:
-        """Try for the leader key; the permit counts from the keepalive sent before. Refused when somebody holds it."""
+    async def campaign(self, failsafe: Revision | None = None) -> Term:
+        """Try for the leader key; the permit counts from the keepalive sent before. Refused when somebody holds it.
+
+        ``failsafe``: the revision of the key of that name by which this node may lead.
+        """
         timing = self._deadlines()
         async with self._renewing:
             sent_at = self._clock.now()
@@ -234,7 +263,8 @@ class Keeper:
             if lease is None:
                 sent_at = self._clock.now()
                 lease = await self._open()
-            term = await self._dcs.campaign(self._name, lease, timing.renew_timeout)
+            term = await self._dcs.campaign(self._name, lease, timing.renew_timeout, failsafe)
+            self.failing.clear()
             self._prove(lease, term, sent_at, timing)
             self._next_at = later(sent_at, timing.renew_every)
             self._poked.set()

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from haagent.agent.consents import Consents
 from haagent.agent.hooks import Hooks
 from haagent.agent.jobs import Jobs
-from haagent.agent.journal import request_of
+from haagent.agent.journal import BETWEEN_AGENTS, request_of
 from haagent.agent.keeper import Keeper
 from haagent.agent.observe import Observer
 from haagent.agent.perform import Hands, Performer, Ports
-from haagent.core import lease
+from haagent.agent.promises import Promises
+from haagent.core import failsafe, lease
 from haagent.core.actions import Plan
 from haagent.core.answers import Answer
 from haagent.core.decide import decide
@@ -22,6 +24,7 @@ from haagent.core.facts import (
     DataFacts,
     DataKind,
     Document,
+    FailsafeFacts,
     Intent,
     Me,
     Memory,
@@ -53,6 +56,7 @@ DCS_WRITERS = frozenset(
         "PublishHistory",
         "PutSync",
         "DropSync",
+        "PutFailsafe",
     }
 )
 
@@ -82,14 +86,25 @@ class Agent:
         self._keeper = Keeper(me.name, ports, self.wake)
         self._jobs = Jobs(ports.clock, self.wake)
         self._hooks = Hooks(ports.postgres, callbacks or {}, me.scope)
-        hands = Hands(self._keeper, self._jobs, self._hooks, self._answer, validate or settings, reload or self.reread)
-        self._performer = Performer(me, ports, hands)
         self._settings = settings(None)
+        self._promises = Promises(ports.store, ports.clock, self._settings)
+        self._consents = Consents(self._keeper, ports.peers, ports.clock)
+        hands = Hands(
+            self._keeper,
+            self._promises,
+            self._jobs,
+            self._hooks,
+            self._answer,
+            validate or settings,
+            reload or self.reread,
+        )
+        self._performer = Performer(me, ports, hands)
         self._config_revision: Revision | None = None
         self._memory = Memory(
             state=State.FENCED,
             since=ports.clock.now(),
             resumable=self._left_behind(),
+            failsafe_known=failsafe.kept(ports.store.load().get("failsafe")),
         )
         self._outcomes: tuple[Outcome, ...] = ()
         self._view: View | None = None
@@ -125,16 +140,22 @@ class Agent:
             lease=self._keeper.facts(),
             guard=self._ports.guard.facts(),
             watchdog=self._ports.watchdog.facts(),
+            failsafe=self._failsafe(),
             job=self._jobs.facts(),
             postgres=postgres,
         )
+
+    def _failsafe(self) -> FailsafeFacts:
+        return FailsafeFacts(self._promises.facts(), self._consents.facts())
 
     def renewals(self) -> tuple[int, int]:
         """How many renewals of the leader key were proven, and how many were not."""
         return self._keeper.renewals, self._keeper.failures
 
     async def submit(self, kind: str, body: Document, origin: str = "") -> Answer:
-        """Hand an operator's request to the core and wait for its answer."""
+        """Hand an operator's request to the core and wait for its answer; another agent's gets it at once."""
+        if kind == BETWEEN_AGENTS:
+            return self._promise(body)
         number = self._next_intent
         self._next_intent += 1
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -148,6 +169,17 @@ class Agent:
         finally:
             self._answers.pop(number, None)
 
+    def _promise(self, body: Document) -> Answer:
+        """A primary without etcd waits for this: it must not depend on the loop, which may be waiting for etcd."""
+        if self._view is None:
+            return Answer(503, "this agent is starting and has not looked around yet")
+        judged = self._promises.answer(self.current(), body)
+        if judged.promise is None:
+            return Answer(judged.status, judged.text)
+        if self._view.failsafe.promise is None:
+            self.wake(f"{judged.promise.name} goes on in failsafe mode")
+        return Answer(judged.status, judged.text, {"lsn": str(int(judged.lsn))})
+
     # --- the loop ---
 
     async def run(self) -> int:
@@ -158,6 +190,7 @@ class Agent:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._keeper.run(), name="keeper"),
+                group.create_task(self._consents.run(), name="consents"),
                 group.create_task(self._ports.dcs.watch(self.wake), name="watch"),
                 group.create_task(self._hooks.run(), name="hooks"),
             ]
@@ -188,6 +221,7 @@ class Agent:
         view = await self._observe()
         plan = decide(view)
         self._keeper.hold(plan.hold_until, view.timing)
+        self._consents.hold(plan.mandate, view.timing)
         self._log(view, plan)
         self._memory = plan.memory
         self._view = replace(view, memory=plan.memory)
@@ -206,6 +240,7 @@ class Agent:
         postgres, cluster = await self._observer.look(self._settings, self._keeper.facts())
         self._settings = self._settings_for(cluster)
         self._keeper.open_end(self._settings.pause)
+        self._promises.tidy()
         settings = self._settings
         intents, self._intents = tuple(self._intents), []
         watchdog = self._ports.watchdog.facts()
@@ -223,6 +258,7 @@ class Agent:
             fence=self._ports.fence.facts(),
             watchdog=watchdog,
             peers=self._performer.polled,
+            failsafe=self._failsafe(),
             job=self._jobs.facts(),
             outcomes=self._outcomes,
             intents=intents,

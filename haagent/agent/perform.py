@@ -13,6 +13,7 @@ from typing import Any
 from haagent.agent.hooks import Hooks
 from haagent.agent.jobs import Jobs
 from haagent.agent.keeper import Keeper
+from haagent.agent.promises import Promises
 from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
@@ -58,6 +59,7 @@ class Hands:
     """What handlers use besides the ports."""
 
     keeper: Keeper
+    promises: Promises
     jobs: Jobs
     hooks: Hooks
     answer: Callable[[int, int, str | Document], None]
@@ -105,11 +107,16 @@ class Performer:
     # --- the leader key ---
 
     async def campaign(self, action: a.Campaign) -> Term:
-        term = await self.hands.keeper.campaign()
+        with self.hands.promises.campaign():
+            term = await self.hands.keeper.campaign(action.failsafe)
         await self._keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
         return term
 
-    async def _keep(self, **values: int | None) -> None:
+    async def remember_failsafe(self, action: a.RememberFailsafe) -> None:
+        known = action.known
+        await self._keep(failsafe=known and {"revision": int(known.revision), "members": dict(known.members)})
+
+    async def _keep(self, **values: object) -> None:
         await self.ports.store.save({**self.ports.store.load(), **values})
 
     async def depose(self, action: a.Depose) -> None:
@@ -283,6 +290,11 @@ class Performer:
         log.info("any node may be elected from now on: the sync key is deleted")
         await self.ports.dcs.drop_sync(action.expected, action.term, self.timeout)
 
+    async def put_failsafe(self, action: a.PutFailsafe) -> None:
+        names = "any node" if action.members is None else f"only {', '.join(sorted(action.members))}"
+        log.info("failsafe mode: %s may lead from now on", names)
+        await self.ports.dcs.put_failsafe(action.members, action.expected, action.term, self.timeout)
+
     # --- others ---
 
     async def ask_peers(self, action: a.AskPeers) -> None:
@@ -326,6 +338,7 @@ MAY_FAIL = frozenset(
         "SyncSlots",
         "StirStandbys",
         "PublishStatus",
+        "PutFailsafe",
     }
 )
 """Actions whose failure does not stop those after them; their own proof guards each of those."""
@@ -371,6 +384,8 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.PublishHistory: Performer.publish_history,
     a.PutSync: Performer.put_sync,
     a.DropSync: Performer.drop_sync,
+    a.PutFailsafe: Performer.put_failsafe,
+    a.RememberFailsafe: Performer.remember_failsafe,
     a.AskPeers: Performer.ask_peers,
     a.Callback: Performer.callback,
     a.Reply: Performer.reply,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from haagent.core.facts import Document, Member, Memory, ServerConfig, SlotFacts, Upstream
+from haagent.core.facts import Document, KnownMembers, Mandate, Member, Memory, ServerConfig, SlotFacts, Upstream
 from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
 
 
@@ -23,7 +23,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Campaign(Action):
-    """Create the leader key under this node's lease."""
+    """Create the leader key under this node's lease; refused while this node's promise of failsafe mode binds it."""
+
+    failsafe: Revision | None = None
+    """The ``failsafe`` key must still be of this revision (0: absent); None: whatever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +303,22 @@ class DropSync(Action):
     expected: Revision
 
 
+@dataclass(frozen=True, slots=True)
+class PutFailsafe(Action):
+    """Write the ``failsafe`` key, which says who alone may lead; None deletes it."""
+
+    term: Term
+    members: Mapping[str, str] | None
+    expected: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class RememberFailsafe(Action):
+    """Keep on this node's disk who may stand in the ``failsafe`` key; None: there is no such key."""
+
+    known: KnownMembers | None
+
+
 # --- others ---
 
 
@@ -353,3 +372,5 @@ class Plan:
     """Until when the keeper may go on renewing without hearing from the loop again."""
     wake_in: float
     """The longest sleep before the next tick, in seconds."""
+    mandate: Mandate | None = None
+    """Whose consent may stand in for a renewal while etcd is silent; None: nobody's."""

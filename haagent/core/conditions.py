@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from haagent.core import disks, election, lease, synchrony
+from haagent.core import disks, election, failsafe, lease, synchrony
 from haagent.core.durations import parse_seconds
 from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.terms import Instant, Lsn, Timeline, later
@@ -146,7 +146,23 @@ def outlasted_at(v: View, beat: Heartbeat) -> Instant:
 
 def vacancy(v: View) -> bool:
     """The leader key may be taken."""
-    return let_go(v) or stood_still(v)
+    return (let_go(v) or stood_still(v)) and not promised(v)
+
+
+def promised(v: View) -> bool:
+    """This node gave its word to a primary without etcd, or its previous agent did, and the time is not over."""
+    return failsafe.promised(v) is not None
+
+
+def vouched(v: View) -> bool:
+    """The permit rests on the promises of all other members, not on etcd."""
+    return v.lease.vouched_until is not None
+
+
+def outlives_its_key(v: View) -> bool:
+    """The leader key is lost, but the members' promises hold until this node must stop."""
+    in_time = v.lease.demote_at is not None and v.now < v.lease.demote_at
+    return vouched(v) and v.lease.lost is not None and in_time
 
 
 def uninitialized(v: View) -> bool:
@@ -381,8 +397,14 @@ def stranded(v: View) -> bool:
 
 
 def upstream(v: View) -> Upstream | None:
-    """From whom this node should stream: the running member it names, else the leader; None when nobody is."""
+    """From whom this node should stream: the running member it names, else the leader; None when nobody is.
+
+    While nobody is seen to lead it is the primary to which this node promised to wait.
+    """
     snapshot, leader = v.snapshot, v.leader
+    promise = failsafe.promised(v)
+    if leader is None and promise is not None:
+        return as_upstream(promise.name, promise.conn_url)
     if snapshot is None or leader is None or leader.name == v.me.name:
         return None
     wanted = v.me.tags.replicatefrom
@@ -447,13 +469,24 @@ def why_not_me(v: View) -> str | None:
     if v.now < v.memory.stand_back_until:
         left_s = v.memory.stand_back_until - v.now
         return f"it gave leadership up, or could not take it, and stands back for {left_s:.1f} s more"
-    barred_by = synchrony.objection(v)
+    barred_by = promise_objection(v) or failsafe.left_out(v) or synchrony.objection(v)
     if barred_by:
         return barred_by
     request = v.snapshot.failover if v.snapshot else None
     if request and not asked and _names_other(v):
         return f"a change of leader to {request.candidate or 'another node'} is under way"
     return election.objection(own_contender(v), v.settings, optime(v))
+
+
+def promise_objection(v: View) -> str | None:
+    """Whom this node promised not to take the leader key, and for how long; None when it is free to."""
+    promise = failsafe.promised(v)
+    if promise is None:
+        return None
+    left_s = promise.until - v.now
+    if not promise.name:
+        return f"it, or its previous agent, may have promised not to take the leader key for {left_s:.1f} s more"
+    return f"{promise.name} goes on without etcd, and this node promised it to wait for {left_s:.1f} s more"
 
 
 def eligible(v: View) -> bool:

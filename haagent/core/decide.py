@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, intents, publish, synchrony, timelines
+from haagent.core import conditions, failsafe, intents, publish, synchrony, timelines
 from haagent.core.actions import (
     Action,
     ArmGuard,
@@ -18,6 +18,7 @@ from haagent.core.actions import (
     OpenWatchdog,
     Plan,
     Promote,
+    PutFailsafe,
     PutSync,
     Resign,
     StartPrimary,
@@ -65,7 +66,10 @@ def decide(v: View) -> Plan:
     else:
         actions = _last_words(after, actions)
     actions = _with_watchdog(v, actions)
-    plan = Plan(row.id, why, actions, memory, _hold_until(v, row), _wake_in(v, row))
+    known, actions = failsafe.remembered(v, actions)
+    memory = replace(memory, failsafe_known=known)
+    mandate = failsafe.mandate(replace(v, memory=memory)) if _keeps(v, row) else None
+    plan = Plan(row.id, why, actions, memory, _hold_until(v, row), _wake_in(v, row), mandate)
     check(v, plan)
     return plan
 
@@ -107,10 +111,14 @@ def _with_watchdog(v: View, actions: tuple[Action, ...]) -> tuple[Action, ...]:
 
 
 def _hold_until(v: View, row: Row) -> Instant:
-    """Until when the keeper may renew by itself. A term that was not given up is kept alive only by those who lead."""
+    """Until when the keeper may renew by itself."""
+    return later(v.now, v.timing.hold) if _keeps(v, row) else v.now
+
+
+def _keeps(v: View, row: Row) -> bool:
+    """A term that was not given up is kept alive only by those who lead."""
     leading = row.to in WRITABLE or row.to is State.DEMOTING or row.state in WRITABLE or row.to is State.CANDIDATE
-    keep = row.hold and (v.lease.term is None or leading)
-    return later(v.now, v.timing.hold) if keep else v.now
+    return row.hold and (v.lease.term is None or leading)
 
 
 def _wake_in(v: View, row: Row) -> float:
@@ -128,6 +136,9 @@ def _wake_in(v: View, row: Row) -> float:
     request = v.snapshot.failover if v.snapshot else None
     if request is not None and request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         longest = min(longest, request.scheduled_epoch - v.wall)
+    promise = failsafe.promised(v)
+    if promise is not None:
+        longest = conditions.soon(v, promise.until, longest)
     if v.memory.pending:
         longest = min(longest, 0.25)
     again = row.wake_s != 0.0 or row.id == v.memory.row
@@ -150,7 +161,10 @@ def check(v: View, plan: Plan) -> None:
             assert _claimed(v, plan, action), f"row {plan.row} promotes to a timeline that is not claimed"
         if isinstance(action, Campaign) and v.state is State.CANDIDATE:
             assert synchrony.objection(v) is None, f"row {plan.row} campaigns although the sync key forbids it"
+            assert not conditions.promised(v), f"row {plan.row} campaigns although this node promised to wait"
             assert synchrony.votes_missing(v) is None, f"row {plan.row} campaigns without the votes it needs"
+        if isinstance(action, PutFailsafe):
+            assert v.lease.vouched_until is None, f"row {plan.row} changes who may lead while the permit rests on them"
         if isinstance(action, DisarmGuard):
             safe = conditions.unwritable(v) or v.settings.pause
             assert safe, f"row {plan.row} disarms the guard while PostgreSQL may be writable"

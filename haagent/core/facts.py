@@ -433,6 +433,9 @@ class Snapshot:
     status: Status | None = None
     sync: SyncKey | None = None
     failsafe: Mapping[str, str] | None = None
+    """Who alone may lead while it stands there: all members as their leader knew them, and their ``api_url``."""
+    failsafe_revision: Revision = Revision(0)
+    """0: there is no such key."""
     claimed: Timeline | None = None
     """The highest timeline number that was ever claimed for a promotion."""
     claimed_revision: Revision = Revision(0)
@@ -479,9 +482,11 @@ class LeaseFacts:
     term: Term | None = None
     """The term this node leads, None when it does not."""
     renewed_at: Instant | None = None
-    """When the last proven renewal of the leader key was sent."""
+    """When the last proven renewal of the leader key was sent, or the last request to which all members consented."""
     demote_at: Instant | None = None
     permit_until: Instant | None = None
+    vouched_until: Instant | None = None
+    """Set: the permit reaches further than etcd's lease does, because every other member promised to wait for it."""
     lost: str | None = None
     """Why leadership is surely over (key gone, other holder, lease dead); None while it is not."""
 
@@ -652,6 +657,72 @@ class Outcome:
         return self.failure is None
 
 
+# --- failsafe mode ---
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """This node's word that it does not take the leader key before an instant, by its own clock."""
+
+    until: Instant
+    length_s: float
+    """How long it was given for; an agent that is restarted keeps it so long again."""
+    name: str = ""
+    """The primary it was given to; empty: given by this node's previous agent, or before the machine started."""
+    conn_url: str = ""
+    term: Term | None = None
+    """That primary's term, where it tells it."""
+    slots: Mapping[str, Lsn] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What one member answered to a primary that asked to go on without etcd."""
+
+    name: str
+    accepted: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """Who must all consent before the permit is extended without etcd, and what they are told."""
+
+    members: Mapping[str, str]
+    """Name and ``api_url`` of everybody else who might lead."""
+    body: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The last time that all members were asked for their consent."""
+
+    at: Instant
+    replies: tuple[Consent, ...] = ()
+
+    @property
+    def unanimous(self) -> bool:
+        return all(reply.accepted for reply in self.replies)
+
+
+@dataclass(frozen=True, slots=True)
+class FailsafeFacts:
+    """Failsafe mode as seen from this node."""
+
+    promise: Promise | None = None
+    """None: this node has promised nothing, or the time is over."""
+    asked: Asked | None = None
+    """None: this node has not had to ask since etcd answered last."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMembers:
+    """The ``failsafe`` key as it may stand in etcd: as it was read, and what was written since and may have landed."""
+
+    revision: Revision
+    members: Mapping[str, str]
+
+
 # --- what operators ask ---
 
 
@@ -776,6 +847,8 @@ class Memory:
     sync_names: InForce | None = None
     slots_seen: Mapping[str, Instant] = field(default_factory=dict)
     """When the member of each slot was last there: its slot outlives it for ``member_slots_ttl``."""
+    failsafe_known: KnownMembers | None = None
+    """All who may stand in the ``failsafe`` key, as the local store has it."""
     leaving_at: Instant | None = None
     """Since when this synchronous standby asks to be let go, before it stops."""
 
@@ -798,6 +871,7 @@ class View:
     fence: FenceFacts = FenceFacts()
     watchdog: WatchdogFacts = WatchdogFacts()
     peers: PeerPoll | None = None
+    failsafe: FailsafeFacts = FailsafeFacts()
     job: JobFacts | None = None
     outcomes: tuple[Outcome, ...] = ()
     intents: tuple[Intent, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import disks, election, publish, synchrony, timelines
+from haagent.core import disks, election, failsafe, publish, synchrony, timelines
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -122,7 +122,7 @@ def publish_cluster(v: View) -> Orders:
     actions: tuple[Action, ...] = (
         FinishInitialize(SystemId(str(system_id)), v.memory.initialize_begun),
         PutConfig(v.settings.bootstrap_document, None),
-        Campaign(),
+        Campaign(failsafe.proof(v.snapshot)),
     )
     if v.snapshot is not None and v.snapshot.config is not None:
         actions = (actions[0], actions[2])
@@ -210,6 +210,24 @@ def follow(v: View) -> Orders:
 def rejoin(v: View) -> Orders:
     stop = stopper(Goal.FOLLOW)(v)
     return replace(stop, memory={**stop.memory, "rejoins": v.memory.rejoins + 1})
+
+
+def keep_promise(v: View) -> Orders:
+    """A primary goes on without etcd: it is followed, and its key is left alone."""
+    promise = failsafe.promised(v)
+    if promise is None:
+        return Orders()
+    whom = promise.name or "whoever its previous agent promised it to"
+    term = "" if promise.term is None else f" of term {promise.term}"
+    detail = f"{whom}{term}, {promise.length_s:.1f} s from its last request"
+    return replace(follow(v), detail=detail)
+
+
+def lead_by_promises(v: View) -> Orders:
+    """etcd is silent, and all other members agreed to wait."""
+    mandate = failsafe.mandate(v)
+    names = ", ".join(mandate.members) if mandate is not None and mandate.members else "there is no other"
+    return replace(lead(v), detail=f"all must agree, anew each time: {names}")
 
 
 def compare(v: View) -> Orders:
@@ -301,7 +319,7 @@ def campaign(v: View) -> Orders:
         known = synchrony.electorate(found).members | {found.leader}
         lost = "" if v.me.name in known else f"; {synchrony.unlisted(v, found, v.me.name)}, {synchrony.lacking(v)}"
         why += f"; an operator ordered this failover{lost}"
-    return Orders((*orders, Campaign()), detail=why)
+    return Orders((*orders, Campaign(failsafe.proof(v.snapshot))), detail=why)
 
 
 def await_votes(v: View) -> Orders:
@@ -451,7 +469,7 @@ def lead(v: View) -> Orders:
 
 
 def reclaim(v: View) -> Orders:
-    return Orders((Campaign(),), detail=v.lease.lost or "")
+    return Orders((Campaign(failsafe.proof(v.snapshot)),), detail=v.lease.lost or "")
 
 
 def rearm(v: View) -> Orders:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import disks, slots, synchrony
+from haagent.core import disks, failsafe, slots, synchrony
 from haagent.core.actions import (
     Action,
     Callback,
@@ -16,11 +16,12 @@ from haagent.core.actions import (
     PublishStatus,
     PutConfig,
     PutFailover,
+    SyncSlots,
 )
 from haagent.core.conditions import as_upstream, leads, upstream
-from haagent.core.facts import Goal, Member, ServerConfig, Snapshot, Upstream, View
+from haagent.core.facts import Goal, Member, ServerConfig, Snapshot, Status, Upstream, View
 from haagent.core.states import State
-from haagent.core.terms import Instant, Revision, Term, Timeline
+from haagent.core.terms import Instant, Lsn, Revision, Term, Timeline
 
 USUAL_PARAMETERS = {
     "recovery_init_sync_method": "syncfs",
@@ -150,13 +151,27 @@ def _as_configured(config: ServerConfig) -> tuple[object, ...]:
 
 
 def followed(v: View) -> tuple[Action, ...]:
-    """Stream from where this node should, as far as the DCS tells; while it is silent nothing is changed."""
+    """Stream from where this node should, as far as the DCS tells; while it is silent only a promise changes that."""
     if v.snapshot is None:
-        return ()
+        return _followed_by_promise(v)
     source = upstream(v)
     if source is None and v.postgres.configured is not None:
         source = v.postgres.configured.upstream
     return configured(v, source) + member_slots(v)
+
+
+def _followed_by_promise(v: View) -> tuple[Action, ...]:
+    """While etcd is silent: stream from the primary that goes on, and let no slot hold back more than its own does."""
+    promise, source = failsafe.promised(v), upstream(v)
+    if promise is None or source is None:
+        return ()
+    orders = () if v.me.tags.replicatefrom else configured(v, source)
+    known, server = v.cluster.snapshot, v.postgres.server
+    if known is None or server is None or not v.postgres.running or v.settings.pause:
+        return orders
+    keep = slots.wanted(known, v.me.name, promise.name, v.settings, v.me.tags.may_lead)
+    order = slots.difference(server, keep, frozenset(), v.settings, Status(Lsn(0), promise.slots))
+    return (*orders, SyncSlots(advance=order.advance)) if order is not None and order.advance else orders
 
 
 def slots_seen(v: View) -> Mapping[str, Instant]:
@@ -186,7 +201,7 @@ def led(v: View) -> tuple[Action, ...]:
     orders = configured(v, None, change.names)
     if snapshot is None or server is None or term is None:
         return orders
-    orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v)
+    orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v) + failsafe.maintained(v)
     known = slots.positions(server, v.me.name)
     theirs = slots.retained(v.memory.slots_seen, v.now, v.settings) - slots.permanent(v.settings).keys()
     retain = tuple(sorted(theirs & known.keys()))

@@ -92,13 +92,18 @@ class EtcdDcs:
     async def keepalive(self, lease: LeaseId, timeout: float) -> None:
         await self._kv.keepalive(lease, timeout)
 
-    async def campaign(self, name: str, lease: LeaseId, timeout: float) -> Term:
+    async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
         leader = self._key(keys.LEADER)
         value = name.encode()
-        reply = await self._txn([_absent(leader)], [Put(leader, value, lease)], [leader], timeout)
+        when = [_absent(leader)]
+        if failsafe is not None:
+            when.append(_as_it_was(self._key(keys.FAILSAFE), failsafe or None))
+        reply = await self._txn(when, [Put(leader, value, lease)], [leader], timeout)
         if reply.succeeded:
             return Term(reply.revision)
         held = reply.key(leader)
+        if held is None and failsafe is not None:
+            raise Refused(f"the leader key is free, but who may lead has changed since revision {failsafe}")
         if held is not None and held.value == value and held.lease == lease:
             return Term(held.create_revision)
         raise Refused(f"the leader key was not to be had: {_holder(held)}")
@@ -216,8 +221,14 @@ class EtcdDcs:
     ) -> Revision:
         return await self._replace(self._key(keys.CLAIMED), str(int(timeline)).encode(), expected, timeout, term)
 
-    async def put_failsafe(self, members: Mapping[str, str], term: Term, timeout: float) -> None:
-        await self._publish(keys.FAILSAFE, keys.compact(dict(members)), term, timeout)
+    async def put_failsafe(
+        self, members: Mapping[str, str] | None, expected: Revision, term: Term, timeout: float
+    ) -> None:
+        key = self._key(keys.FAILSAFE)
+        if members is None:
+            await self._drop(key, expected, term, timeout)
+        else:
+            await self._replace(key, keys.compact(dict(members)), expected or None, timeout, term)
 
     async def put_sync(
         self,
@@ -232,7 +243,10 @@ class EtcdDcs:
         return await self._replace(self._key(keys.SYNC), value, expected, timeout, term)
 
     async def drop_sync(self, expected: Revision, term: Term, timeout: float) -> None:
-        leader, key = self._key(keys.LEADER), self._key(keys.SYNC)
+        await self._drop(self._key(keys.SYNC), expected, term, timeout)
+
+    async def _drop(self, key: str, expected: Revision, term: Term, timeout: float) -> None:
+        leader = self._key(keys.LEADER)
         when = [Compare(leader, Target.CREATE, term), Compare(key, Target.MOD, expected)]
         reply = await self._txn(when, [Delete(key)], [leader, key], timeout)
         if reply.succeeded or (reply.repeated and reply.key(key) is None):

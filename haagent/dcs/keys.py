@@ -230,7 +230,7 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
 
     begun, past = found.get(INITIALIZE), found.get(HISTORY)
     leads, configured, asked, synced = (found.get(name) for name in (LEADER, CONFIG, FAILOVER, SYNC))
-    progress, safe, taken = value_of(STATUS), value_of(FAILSAFE), found.get(CLAIMED)
+    progress, safe, taken = value_of(STATUS), found.get(FAILSAFE), found.get(CLAIMED)
     return Snapshot(
         revision=Revision(reply.revision),
         initialize=_text(begun.value) if begun else None,
@@ -243,7 +243,8 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
         history_revision=Revision(past.mod_revision if past else 0),
         status=status(progress) if progress is not None else None,
         sync=sync_key(synced) if synced else None,
-        failsafe=failsafe(safe) if safe is not None else None,
+        failsafe=failsafe(safe.value) if safe else None,
+        failsafe_revision=Revision(safe.mod_revision if safe else 0),
         claimed=claimed(taken.value) if taken else None,
         claimed_revision=Revision(taken.mod_revision if taken else 0),
         released=released(value_of(RELEASED)),

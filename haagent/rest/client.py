@@ -17,7 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
-from haagent.core.facts import Member, PeerPoll, PeerReply
+from haagent.core.facts import Consent, Mandate, Member, PeerPoll, PeerReply
+from haagent.core.failsafe import addressed
 from haagent.core.tags import read_tags
 from haagent.core.terms import Instant, Lsn, Timeline
 from haagent.rest.settings import ClientSettings, client_context
@@ -140,6 +141,21 @@ class RestPeers:
         except RequestError:
             return False
         return True
+
+    async def consent(self, mandate: Mandate, timeout: float) -> tuple[Consent, ...]:
+        """POST /failsafe to all at once; whoever does not answer 200 within ``timeout`` does not consent."""
+        asked = (self._consent(name, url, mandate, timeout) for name, url in mandate.members.items())
+        return tuple(await asyncio.gather(*asked))
+
+    async def _consent(self, name: str, api_url: str, mandate: Mandate, timeout: float) -> Consent:
+        body = addressed(mandate.body, name)
+        try:
+            response = await self._client.request("POST", api_url, "/failsafe", body, timeout)
+        except RequestError as error:
+            return Consent(name, accepted=False, why=str(error))
+        if response.status == 200:
+            return Consent(name, accepted=True)
+        return Consent(name, accepted=False, why=f"it answered {response.status}: {response.text[:200]}")
 
     async def reconfigure(self, settings: ClientSettings) -> None:
         """Use other certificates, read anew; if they cannot be used, SettingsError is raised and the old ones stay."""

@@ -178,6 +178,18 @@ def _etcd_member_freezes(world: World, deed: Deed) -> End:
     return lambda: world.etcd.thaw_member(deed.target)
 
 
+def _etcd_down(world: World, deed: Deed) -> End:
+    """Every member stops."""
+    for member in MEMBERS:
+        world.etcd.stop_member(member)
+
+    def heal() -> None:
+        for member in MEMBERS:
+            world.etcd.start_member(member)
+
+    return heal
+
+
 def _etcd_loses_answers(world: World, deed: Deed) -> End:
     world.etcd.answers_lost = 0.1 + 0.5 * deed.strength
 
@@ -226,6 +238,7 @@ class Kind:
     """A kind of deed: how often it is drawn, at what it is aimed, for how long, and how it is done."""
 
     weight: float
+    """0: only in outages of failsafe mode."""
     aim: str
     """``node``, ``pair`` of nodes, ``member`` of etcd, or ``etcd``."""
     seconds: tuple[float, float]
@@ -255,6 +268,7 @@ KINDS: dict[str, Kind] = {
     "etcd leader changes": Kind(3, "etcd", (0.0, 0.0), _etcd_leader),
     "etcd member stops": Kind(3, "member", (1, 60), _etcd_member_stops),
     "etcd member freezes": Kind(3, "member", (1, 40), _etcd_member_freezes),
+    "etcd down": Kind(0, "etcd", (2, 120), _etcd_down),
     "etcd loses answers": Kind(3, "etcd", (2, 40), _etcd_loses_answers),
     "etcd lies": Kind(2, "etcd", (10, 60), _etcd_lies),
     "etcd compacts": Kind(1, "etcd", (0.0, 0.0), _etcd_compacts),
@@ -271,6 +285,8 @@ COMPOUND = 0.3
 
 BLOWS = ("freeze agent", "freeze host", "kill agent", "kill postmaster", "power off")
 """What half of these second deeds are."""
+WITHIN_OUTAGES = ("cut", "cut one way", "isolate", "freeze agent", "freeze host", "kill agent", "power off")
+"""What befalls nodes while failsafe mode is at work."""
 AROUND_TTL = 0.25
 """The part of lasting deeds that end about when leases and permits do."""
 
@@ -279,7 +295,8 @@ def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
     """The deeds of a seed in ``[begins, begins + length)``; long quiet stretches and storms alike."""
     rng = random.Random(f"{seed}/{begins}/deeds")
     every = rng.choice((5.0, 20.0, 60.0))
-    names = rng.sample(sorted(KINDS), rng.randint(3, len(KINDS)))
+    common = sorted(name for name, kind in KINDS.items() if kind.weight)
+    names = rng.sample(common, rng.randint(3, len(common)))
     weights = [KINDS[name].weight for name in names]
     deeds: list[Deed] = []
     at = begins + (rng.uniform(0, 5) if rng.random() < 0.2 else 30.0)
@@ -292,7 +309,29 @@ def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
             continue
         at += rng.expovariate(1 / every)
         deeds.append(_aimed(rng, kind, at, knobs))
+    if knobs.failsafe_mode:
+        deeds = sorted([*deeds, *_outages(seed, knobs, begins, length)], key=lambda deed: deed.at)
     return [deed for deed in legal(deeds, knobs) if deed.at < begins + length]
+
+
+def _outages(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
+    """What failsafe mode is for, and what it must survive: etcd gone, for all or for the leader, and a blow within."""
+    rng = random.Random(f"{seed}/{begins}/outages")
+    deeds: list[Deed] = []
+    at = begins + 30.0
+    while (at := at + rng.expovariate(1 / 60)) < begins + length:
+        outage = replace(_aimed(rng, rng.choice(("etcd down", "cut from etcd")), at, knobs), seconds=rng.uniform(5, 90))
+        if outage.kind == "cut from etcd":
+            outage = replace(outage, target="leader")
+        deeds.append(outage)
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            within = at + rng.uniform(0, outage.seconds)
+            blow = _aimed(rng, rng.choice(WITHIN_OUTAGES), within, knobs)
+            if KINDS[blow.kind].aim == "pair":
+                blow = replace(blow, target="leader", other=rng.choice(knobs.nodes))
+            deeds.append(blow)
+        at += outage.seconds
+    return deeds
 
 
 def _on_top(before: Deed, deed: Deed) -> Deed:

@@ -77,7 +77,9 @@ class Simulation:
         self._keep_lines = keep_lines
         self._rest = rest
         self._bound_s = 300 + 8 * self.knobs.ttl
-        self._checkers = all_checkers(fence=self.knobs.fence, bound_s=self._bound_s)
+        self._checkers = all_checkers(
+            fence=self.knobs.fence, bound_s=self._bound_s, failsafe_mode=self.knobs.failsafe_mode
+        )
         self._over = asyncio.Event()
 
     def run(self) -> Result:

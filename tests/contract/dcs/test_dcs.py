@@ -261,7 +261,7 @@ async def test_only_the_leader_of_the_term_publishes(store: Store) -> None:
     lines = [HistoryLine(Timeline(1), Lsn(16), "no recovery target specified", "2026-01-01T00:00:00+00:00", "a")]
     await a.put_status(Lsn(5), {"b": Lsn(4)}, ["b"], term, S)
     await a.put_history(lines, term, S)
-    await a.put_failsafe({"a": "http://a"}, term, S)
+    await a.put_failsafe({"a": "http://a"}, Revision(0), term, S)
     seen = await a.snapshot(S)
     assert seen.status == Status(Lsn(5), {"b": Lsn(4)}, ("b",))
     assert seen.history == tuple(lines)
@@ -270,7 +270,7 @@ async def test_only_the_leader_of_the_term_publishes(store: Store) -> None:
     await elect(store.dcs(), "b")
     await refused(a.put_status(Lsn(9), {}, [], term, S), f"for the leader of term {term} to write: b holds it")
     await refused(a.put_history([], term, S), "b holds it")
-    await refused(a.put_failsafe({}, term, S), "b holds it")
+    await refused(a.put_failsafe({}, Revision(0), term, S), "b holds it")
     assert (await a.snapshot(S)).status == seen.status
 
 

@@ -18,12 +18,12 @@ from tests.sim.checkers.routing import OneRoute
 from tests.sim.checkers.under_lease import UnderLease
 
 
-def all_checkers(*, fence: bool, bound_s: float) -> list[Checker]:
+def all_checkers(*, fence: bool, bound_s: float, failsafe_mode: bool = False) -> list[Checker]:
     """``bound_s``: within how many seconds after healing the cluster must be whole."""
     return [
         OneWriter(),
         WithinPermit(0.0 if fence else KILL_TIME_S),
-        UnderLease(),
+        UnderLease(failsafe_mode=failsafe_mode),
         OnePromoter(),
         OneHistory(),
         LeaderKeyPassesOn(),

@@ -130,9 +130,9 @@ def campaign_without_condition() -> AbstractContextManager[Any]:
 def unknown_taken_for_success() -> AbstractContextManager[Any]:
     campaign = EtcdDcs.campaign
 
-    async def hopeful(self: EtcdDcs, name: str, lease_id: LeaseId, timeout: float) -> Term:
+    async def hopeful(self: EtcdDcs, name: str, lease_id: LeaseId, timeout: float, *proof: Any) -> Term:
         try:
-            return await campaign(self, name, lease_id, timeout)
+            return await campaign(self, name, lease_id, timeout, *proof)
         except Unknown:
             return Term(self._fresh.floor.revision + 1)
 
@@ -141,12 +141,12 @@ def unknown_taken_for_success() -> AbstractContextManager[Any]:
 
 @mutant("the lease may have been granted long ago, while the permit counts from now")
 def campaign_on_an_aged_lease() -> AbstractContextManager[Any]:
-    async def campaign(self: Keeper) -> Term:
+    async def campaign(self: Keeper, failsafe: Revision | None = None) -> Term:
         timing = self._deadlines()
         async with self._renewing:
             sent_at = self._clock.now()
             held = self._facts.lease_id or await self._open()
-            term = await self._dcs.campaign(self._name, held, timing.renew_timeout)
+            term = await self._dcs.campaign(self._name, held, timing.renew_timeout, failsafe)
             self._prove(held, term, sent_at, timing)
             return term
 

@@ -40,6 +40,7 @@ def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
         synchronous_mode=knobs.synchronous_mode,
         synchronous_mode_strict=knobs.synchronous_mode_strict,
         synchronous_node_count=knobs.synchronous_node_count,
+        failsafe_mode=knobs.failsafe_mode,
         use_pg_rewind=knobs.use_pg_rewind,
         remove_data_directory_on_rewind_failure=True,
         remove_data_directory_on_diverged_timelines=True,

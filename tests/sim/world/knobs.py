@@ -24,6 +24,7 @@ class Knobs:
     synchronous_node_count: int = 1
     use_pg_rewind: bool = True
     maximum_lag_on_failover: int = 1048576
+    failsafe_mode: bool = False
     primary_start_timeout: float = 300.0
     restart_after: float = 1.0
     """How soon systemd starts an agent that ended."""
@@ -53,6 +54,7 @@ def draw(seed: int) -> Knobs:
         synchronous_mode=sync.choices(("off", "on", "quorum"), (4, 3, 3))[0],
         synchronous_mode_strict=sync.random() < 0.3,
         synchronous_node_count=sync.choice((1, 1, 2)),
+        failsafe_mode=random.Random(f"{seed}/failsafe").random() < 0.5,
         use_pg_rewind=rng.random() < 0.7,
         restart_after=rng.choice((0.2, 1.0, 5.0)),
         rates=tuple(1 + d for d in drift),

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from haagent.core import answers
-from haagent.core.facts import Member, PeerPoll, PeerReply, View
+from haagent.core.answers import Answer
+from haagent.core.facts import Consent, Mandate, Member, PeerPoll, PeerReply, View
+from haagent.core.failsafe import addressed
 from haagent.core.status import server_now
 from haagent.core.terms import Lsn
 from tests.sim.world.network import LostError
@@ -64,6 +66,27 @@ class SimPeers:
             return PeerReply(target, reached=False, why=str(error))
         except TimeoutError:
             return PeerReply(target, reached=False, why=f"no answer within {timeout:g} s")
+
+    async def consent(self, mandate: Mandate, timeout: float) -> tuple[Consent, ...]:
+        return tuple(await asyncio.gather(*(self._consent(name, mandate, timeout) for name in mandate.members)))
+
+    async def _consent(self, target: str, mandate: Mandate, timeout: float) -> Consent:
+        world = self.world
+
+        async def serve() -> Answer:
+            agent = world.hosts[target].agent
+            if agent is None:
+                raise LostError("starting", sent=False)
+            return await agent.submit("failsafe", addressed(mandate.body, target))
+
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await world.network.call(self.host.name, target, lambda: world.agent_process_at(target), serve)
+        except LostError as error:
+            return Consent(target, accepted=False, why=str(error))
+        except TimeoutError:
+            return Consent(target, accepted=False, why=f"no answer within {timeout:g} s")
+        return Consent(target, answer.status == 200, f"{answer.status}: {answer.body}")
 
     async def alive(self, member: Member, timeout: float) -> bool:
         return (await self._ask(member, timeout)).reached

@@ -47,7 +47,7 @@ class FakeDcs:
     async def keepalive(self, lease: LeaseId, timeout: float) -> None:
         return
 
-    async def campaign(self, name: str, lease: LeaseId, timeout: float) -> Term:
+    async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
         self.clock.at += self.latency
         return TERM
 
