@@ -7,6 +7,7 @@ from tests.sim.checkers.base import Checker
 from tests.sim.checkers.by_the_table import ByTheTable
 from tests.sim.checkers.copies import AnotherCopy
 from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.goes_on import GoesOn
 from tests.sim.checkers.histories import OneHistory
 from tests.sim.checkers.leader_key import LeaderKeyPassesOn
 from tests.sim.checkers.liveness import Liveness
@@ -31,6 +32,7 @@ def all_checkers(*, fence: bool, bound_s: float, failsafe_mode: bool = False) ->
         ByTheTable(),
         AnotherCopy(),
         SynchronousCommitsLast(),
+        GoesOn(failsafe_mode=failsafe_mode),
         Liveness(bound_s),
         Quiet(),
     ]

@@ -11,10 +11,11 @@ from unittest.mock import patch
 from haagent.agent import loop, perform
 from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
-from haagent.core import answers, lease, publish, timelines
+from haagent.core import answers, failsafe, lease, publish, timelines
 from haagent.core.actions import Action, Plan
 from haagent.core.decide import decide
-from haagent.core.facts import Divergence, Heartbeat, Timing, View
+from haagent.core.facts import Asked, Divergence, Document, Heartbeat, Timing, View
+from haagent.core.failsafe import Judged
 from haagent.core.states import State
 from haagent.core.status import accepts_writes
 from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline, later
@@ -281,6 +282,44 @@ def lost_lease_renewed_in_vain() -> AbstractContextManager[Any]:
             return Revision(0)
 
     return patch.object(EtcdDcs, "renew", deaf)
+
+
+@mutant("the one that was not asked may be on the side of the majority of etcd")
+def failsafe_by_majority() -> AbstractContextManager[Any]:
+    def enough(self: Asked) -> bool:
+        return 2 * sum(reply.accepted for reply in self.replies) >= len(self.replies)
+
+    return patch.object(Asked, "unanimous", property(enough))
+
+
+@mutant("a member's promise began when it was asked, and the answer may have taken long")
+def failsafe_counted_from_the_answer() -> AbstractContextManager[Any]:
+    vouched = Keeper.vouched
+
+    def late(self: Keeper, term: Term, sent_at: Instant) -> bool:
+        return vouched(self, term, self._clock.now())
+
+    return patch.object(Keeper, "vouched", late)
+
+
+@mutant("the primary still goes on by the promise that its previous agent gave")
+def promise_forgotten_by_a_restart() -> AbstractContextManager[Any]:
+    return patch.object(failsafe, "inherited", lambda *given: None)
+
+
+@mutant("who has joined meanwhile was never asked")
+def failsafe_open_to_all() -> AbstractContextManager[Any]:
+    return patch.object(failsafe, "left_out", lambda view: None)
+
+
+@mutant("a campaign that is under way may win after the promise was given")
+def promise_given_while_campaigning() -> AbstractContextManager[Any]:
+    judge = failsafe.judge
+
+    def careless(view: View, body: Document, *, campaigning: bool) -> Judged:
+        return judge(view, body, campaigning=False)
+
+    return patch.object(failsafe, "judge", careless)
 
 
 @contextmanager

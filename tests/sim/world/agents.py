@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.sim.world.time import Process
     from tests.sim.world.world import World
 
-DYNAMIC = ("ttl", "loop_wait", "retry_timeout", "pause", "synchronous_mode", "primary_start_timeout")
+DYNAMIC = ("ttl", "loop_wait", "retry_timeout", "pause", "synchronous_mode", "primary_start_timeout", "failsafe_mode")
 
 
 def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
