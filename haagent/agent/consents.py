@@ -29,7 +29,7 @@ class Consents:
 
     def facts(self) -> Asked | None:
         """The last round of questions since etcd fell silent."""
-        return self._asked if self._keeper.failing.is_set() else None
+        return self._asked if self._keeper.unrenewed.is_set() else None
 
     def hold(self, mandate: Mandate | None, timing: Timing) -> None:
         """Whose consent counts from now on; None: nobody's."""
@@ -38,10 +38,10 @@ class Consents:
     async def run(self) -> None:
         """Ask whenever renewals fail, for ever."""
         while True:
-            if not self._keeper.failing.is_set():
+            if not self._keeper.unrenewed.is_set():
                 self._asked = None
                 self._say("")
-                await self._keeper.failing.wait()
+                await self._keeper.unrenewed.wait()
             extended = await self._ask()
             await asyncio.sleep(self._timing.renew_every if extended and self._timing else RETRY_S)
 

@@ -62,7 +62,7 @@ class Keeper:
         self.renewals = self.failures = 0
         self._failing = Lasting(log, ports.clock, "the lease is renewed again")
         self._slow = Lasting(log, ports.clock, "the lease is renewed in good time again")
-        self.failing = asyncio.Event()
+        self.unrenewed = asyncio.Event()
         """The last renewal of the leader key was not confirmed, and nothing says that the key is lost."""
         self._open_ended = False
         """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
@@ -124,7 +124,7 @@ class Keeper:
             self._next_at = later(self._clock.now(), RETRY_S)
             self._failing.goes_on(f"the lease is not renewed: {error}{self._consequence()}")
             if self._facts.term is not None and self._facts.lost is None:
-                self.failing.set()
+                self.unrenewed.set()
         else:
             self._failing.is_over()
 
@@ -137,14 +137,14 @@ class Keeper:
             await self._dcs.renew(self._name, term, fresh, timing.renew_timeout, None if fresh == lease else lease)
         except Refused as why:
             self._facts = replace(self._facts, lost=str(why))
-            self.failing.clear()
+            self.unrenewed.clear()
             # A permit that rests on promises outlives the key: nobody takes it before the permit ends.
             if not self._open_ended and self._facts.vouched_until is None:
                 self._fence.refuse(term)
             self._wake("lease lost")
             return
         self._next_lease, self._granted_ttl = None, ttl
-        self.failing.clear()
+        self.unrenewed.clear()
         self.renewals += 1
         self._weigh(self._clock.now() - sent_at, timing)
         if self._facts.term == term and self._facts.lost is None:
@@ -264,7 +264,7 @@ class Keeper:
                 sent_at = self._clock.now()
                 lease = await self._open()
             term = await self._dcs.campaign(self._name, lease, timing.renew_timeout, failsafe)
-            self.failing.clear()
+            self.unrenewed.clear()
             self._prove(lease, term, sent_at, timing)
             self._next_at = later(sent_at, timing.renew_every)
             self._poked.set()

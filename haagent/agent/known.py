@@ -9,6 +9,7 @@ from typing import Any
 from haagent.core import disks
 from haagent.core.conditions import leads, why_not_me
 from haagent.core.facts import FailoverKey, Goal, PeerReply, PostgresFacts, Snapshot, View
+from haagent.core.failsafe import promised
 from haagent.core.states import State
 from haagent.core.status import protection
 from haagent.core.terms import Instant
@@ -38,6 +39,7 @@ def known(view: View, goal: Goal) -> dict[str, Any]:
         "postgres": _postgres(view.postgres, view.now),
         "dcs": _dcs(view),
         "peers": _peers(view),
+        "failsafe": _failsafe(view),
         "guard": _guard(view),
         "disk": clean(trouble) if (trouble := disks.trouble(view)) else None,
         "protection": protection(view),
@@ -158,6 +160,19 @@ def _reply(one: PeerReply) -> dict[str, Any]:
         return {"name": one.name, "silent": clean(one.why)}
     part = {"name": one.name, "running": one.running, "in_recovery": one.in_recovery, "lsn": str(one.lsn)}
     return part | {"timeline": int(one.timeline)} | ({"leads": True} if one.leads else {})
+
+
+def _failsafe(view: View) -> dict[str, Any]:
+    promise, asked = promised(view), view.failsafe.asked
+    part: dict[str, Any] = {}
+    if promise is not None:
+        part = {"promised_to": clean(promise.name), "promised_s": _left(promise.until, view.now)}
+    if asked is not None:
+        replies = asked.replies[:LIST_LIMIT]
+        part["asked_s"] = _age(asked.at, view.now)
+        part["consent"] = [one.name for one in replies if one.accepted]
+        part["against"] = {one.name: clean(one.why) for one in replies if not one.accepted}
+    return _without_nothing(part | {"vouched_s": _left(view.lease.vouched_until, view.now)})
 
 
 def _guard(view: View) -> dict[str, Any]:

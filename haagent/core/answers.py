@@ -286,7 +286,8 @@ def failsafe(view: View) -> Answer:
     snapshot = known_cluster(view)
     if not view.settings.failsafe_mode:
         return Answer(502, "failsafe_mode is off")
-    return Answer(200, dict((snapshot.failsafe if snapshot else None) or {}))
+    known = view.memory.failsafe_known
+    return Answer(200, dict((snapshot.failsafe if snapshot else known and known.members) or {}))
 
 
 DOCUMENTS: Mapping[str, Callable[[View], Answer]] = {

@@ -85,8 +85,6 @@ def mandate(v: View) -> Mandate | None:
     names = known(v)
     if not v.settings.failsafe_mode or v.lease.term is None or names is None or v.settings.pause:
         return None
-    if v.me.name not in names.members:
-        return None
     server = v.postgres.server
     body = {
         "name": v.me.name,
@@ -116,7 +114,7 @@ def left_out(v: View) -> str | None:
     names = ", ".join(sorted(snapshot.failsafe))
     return (
         f"the key failsafe names {names}, not {v.me.name}: a leader among them may go on without etcd and without "
-        f"asking this node. The next leader adds it; if all of them are surely down, delete the key with etcdctl"
+        f"asking this node; the next leader adds it"
     )
 
 

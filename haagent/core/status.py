@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haagent.core import disks, publish
+from haagent.core import disks, failsafe, publish
 from haagent.core.advice import advice, not_eligible
 from haagent.core.conditions import leads, watchdog_allows
 from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
@@ -49,19 +49,14 @@ def known_cluster(view: View) -> Snapshot | None:
 
 
 def cluster_unlocked(view: View) -> bool:
-    """Whether nobody is known to lead; a DCS that is silent for a whole ttl tells of nobody."""
-    if leads(view):
+    """Whether nobody is known to lead; a DCS that is silent for a whole ttl tells of nobody, unless a primary does."""
+    if leads(view) or failsafe.active(view):
         return False
     since = view.cluster.silent_since
     if since is not None and view.now - since > view.settings.ttl:
         return True
     snapshot = known_cluster(view)
     return snapshot is None or snapshot.leader is None
-
-
-def failsafe_active(view: View) -> bool:
-    """Whether failsafe mode is on and the DCS does not answer."""
-    return view.settings.failsafe_mode and view.cluster.silent_since is not None
 
 
 def sync_role(view: View, name: str) -> str | None:
@@ -104,7 +99,7 @@ def status(view: View) -> dict[str, Any]:
     flags = {
         "pause": view.settings.pause,
         "cluster_unlocked": cluster_unlocked(view),
-        "failsafe_mode_is_active": failsafe_active(view),
+        "failsafe_mode_is_active": failsafe.active(view),
         "watchdog_failed": not watchdog_allows(view),
     }
     document |= {name: True for name, holds in flags.items() if holds}
@@ -189,6 +184,9 @@ def _own_part(view: View) -> dict[str, Any]:
         part["replayed_all"] = True
     if leads(view) and view.lease.permit_until is not None and view.lease.permit_until != float("inf"):
         part["permit_s"] = round(view.lease.permit_until - view.now, 1)
+    agreed = _failsafe(view)
+    if agreed:
+        part["failsafe"] = agreed
     if view.lease.lost is not None:
         part["lease_lost"] = view.lease.lost
     if view.postgres.unreachable_since is not None:
@@ -211,6 +209,22 @@ def _watchdog(known: WatchdogFacts) -> dict[str, Any]:
         part["timeout_s"] = known.timeout_s
     if known.why:
         part["why"] = known.why
+    return part
+
+
+def _failsafe(view: View) -> dict[str, Any]:
+    """By whose promises this primary goes on, who refuses, or what this node promised and for how long."""
+    promise, asked = failsafe.promised(view), view.failsafe.asked
+    part: dict[str, Any] = {}
+    if promise is not None:
+        part = {"promised_to": promise.name, "promised_s": round(promise.until - view.now, 1)}
+    if asked is not None:
+        part["asked_s"] = round(max(0.0, view.now - asked.at), 1)
+        part["consent"] = sorted(reply.name for reply in asked.replies if reply.accepted)
+        against = {reply.name: reply.why for reply in asked.replies if not reply.accepted}
+        part |= {"against": against} if against else {}
+    if view.lease.vouched_until is not None and view.lease.vouched_until > view.now:
+        part["vouched_s"] = round(view.lease.vouched_until - view.now, 1)
     return part
 
 

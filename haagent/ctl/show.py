@@ -88,7 +88,20 @@ def _protection_of(member: Member, answer: Mapping[str, Any] | None) -> str:
     text += f", {', '.join(also)}" if also else ""
     if "permit_s" in own:
         text += f", permit {own['permit_s']} s"
-    return text
+    return text + _failsafe_of(own)
+
+
+def _failsafe_of(own: Mapping[str, Any]) -> str:
+    """How far an agent takes part in failsafe mode."""
+    mode = own.get("failsafe")
+    if not isinstance(mode, Mapping):
+        return ""
+    if mode.get("promised_to"):
+        return f", failsafe mode: promised {mode['promised_to']} to wait for {mode.get('promised_s')} s"
+    against = mode.get("against")
+    if isinstance(against, Mapping) and against:
+        return f", failsafe mode: without the consent of {', '.join(map(str, against))}"
+    return f", failsafe mode: goes on without etcd for {mode['vouched_s']} s" if "vouched_s" in mode else ""
 
 
 def activity(own: Mapping[str, Any]) -> str:

@@ -66,7 +66,9 @@ def _row(member: Member, answer: Mapping[str, Any] | None) -> Row:
 
 def _may_lead(own: Mapping[str, Any]) -> str:
     if "permit_s" in own:
-        return f"it leads, in term {own.get('term')}; its permit runs for {own['permit_s']} s more"
+        others = items(part(own, "failsafe"), "consent") if "vouched_s" in part(own, "failsafe") else []
+        by = f" by the promises of {', '.join(map(str, others))} (failsafe mode)" if others else ""
+        return f"it leads, in term {own.get('term')}; its permit runs for {own['permit_s']} s more{by}"
     if own.get("state") == "primary":
         return f"it leads, in term {own.get('term')}"
     return f"no: {own['not_eligible']}" if "not_eligible" in own else "yes"

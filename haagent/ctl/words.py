@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 def knew(known: Mapping[str, Any]) -> list[str]:
     """The inputs of a decision in words."""
-    parts = (_dcs, _lease, _guard, _postgres, _peers, _others)
+    parts = (_dcs, _lease, _failsafe, _guard, _postgres, _peers, _others)
     return [text for one in parts for text in one(known)]
 
 
@@ -66,6 +66,17 @@ def _lease(known: Mapping[str, Any]) -> list[str]:
             f"its permit ran for {left:.1f} s more" if left > 0 else f"its permit had ended {-left:.1f} s before"
         )
     return texts
+
+
+def _failsafe(known: Mapping[str, Any]) -> list[str]:
+    mode = part(known, "failsafe")
+    texts = []
+    if mode.get("promised_to"):
+        texts.append(f"it had promised {mode['promised_to']} to wait for {span(mode.get('promised_s'))} more")
+    consent, against = items(mode, "consent"), part(mode, "against")
+    if consent:
+        texts.append(f"{', '.join(map(str, consent))} consented that it goes on without etcd")
+    return texts + [f"{name} did not ({why})" for name, why in against.items()]
 
 
 def _guard(known: Mapping[str, Any]) -> list[str]:

@@ -116,13 +116,13 @@ def test_flags_are_there_only_when_they_hold() -> None:
     assert not {"pause", "cluster_unlocked", "sync_standby", "pending_restart", "tags"} & status(a_view()).keys()
     loud = a_view(
         me=a_node("b", tags=some_tags(clonefrom=True)),
-        settings=some_settings(pause=True, failsafe_mode=True),
+        settings=some_settings(pause=True),
         cluster=a_silent_dcs(cluster=a_cluster(leader=None, sync=SyncKey(Revision(5), "a", 0, ("b",)))),
         postgres=a_standby(pending_restart={"max_connections": ("100", "101")}),
         memory=a_memory(scheduled_restart={"schedule": "2026-01-01T00:00:00+00:00"}),
     )
     document = status(loud)
-    for flag in ("pause", "cluster_unlocked", "failsafe_mode_is_active", "sync_standby", "pending_restart"):
+    for flag in ("pause", "cluster_unlocked", "sync_standby", "pending_restart"):
         assert document[flag] is True
     assert document["pending_restart_reason"] == {"max_connections": {"old_value": "100", "new_value": "101"}}
     assert document["tags"] == {"clonefrom": True}

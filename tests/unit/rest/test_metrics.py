@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from haagent.core.facts import LeaseFacts, View
+from haagent.core.facts import FailsafeFacts, LeaseFacts, Promise, View
 from haagent.core.states import State
 from haagent.core.terms import Lsn, later
 from haagent.rest.metrics import Counters, Metrics
@@ -123,11 +122,12 @@ def test_a_state_that_only_haagent_knows_has_no_number() -> None:
     assert "patroni_postgres_state" not in samples(a_primary_view(postgres=silent, now=later(NOW, 5)))
 
 
-@pytest.mark.parametrize(("field", "metric"), [("pause", "is_paused"), ("failsafe_mode", "failsafe_mode_is_active")])
-def test_flags_are_numbers(field: str, metric: str) -> None:
-    on = samples(a_view(settings=some_settings(**{field: True}), cluster=a_silent_dcs()))
+def test_flags_are_numbers() -> None:
+    bound = FailsafeFacts(promise=Promise(later(NOW, 5), 10.0, "a"))
+    on = samples(a_view(settings=some_settings(pause=True), failsafe=bound, cluster=a_silent_dcs()))
     off = samples(a_view(cluster=a_silent_dcs()))
-    assert (on[f"patroni_{metric}"], off[f"patroni_{metric}"]) == (1, 0)
+    for metric in ("is_paused", "failsafe_mode_is_active"):
+        assert (on[f"patroni_{metric}"], off[f"patroni_{metric}"]) == (1, 0)
 
 
 def test_what_the_agent_counts_is_shown() -> None:
