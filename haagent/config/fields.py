@@ -327,7 +327,6 @@ class Dynamic:
         "A primary without etcd goes on while all members consent.",
         default=_USUAL.failsafe_mode,
         where=DYNAMIC,
-        effective=False,
     )
     standby_cluster: Mapping[str, Any] | None = setting(
         v.MAP, "The cluster follows a primary elsewhere.", where=DYNAMIC, effective=False

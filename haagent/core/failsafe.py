@@ -20,8 +20,8 @@ from haagent.core.facts import Document, KnownMembers, Mandate, Promise, Snapsho
 from haagent.core.lease import DRIFT
 from haagent.core.terms import Instant, Lsn, Revision, Term, later
 
-LONGEST_TTL_S = 86400.0
-"""Nobody is promised more than a day."""
+LONGEST_TTL_S = 3600.0
+"""Nobody is promised more."""
 
 
 # --- who may lead, and who must be asked ---

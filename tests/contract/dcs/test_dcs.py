@@ -391,3 +391,31 @@ async def test_a_compacted_past_is_read_anew(store: Store) -> None:
     await a.put_member(Member("a", state="running"), lease, S)
     await ears.hear("member a changed")
     task.cancel()
+
+
+async def test_who_may_lead_is_written_by_the_leader_and_by_what_it_has_seen(store: Store) -> None:
+    a = store.dcs()
+    _, term = await elect(a)
+    await a.put_failsafe({"a": "http://a", "b": "http://b"}, Revision(0), term, S)
+    seen = await a.snapshot(S)
+    assert (seen.failsafe, seen.failsafe_revision > 0) == ({"a": "http://a", "b": "http://b"}, True)
+    await refused(a.put_failsafe({"a": "http://a"}, Revision(0), term, S), "changed by somebody else")
+    await a.put_failsafe({"a": "http://a"}, seen.failsafe_revision, term, S)
+    await refused(a.put_failsafe(None, seen.failsafe_revision, term, S), "changed by somebody else")
+    last = (await a.snapshot(S)).failsafe_revision
+    await a.put_failsafe(None, last, term, S)
+    gone = await a.snapshot(S)
+    assert (gone.failsafe, gone.failsafe_revision) == (None, 0)
+
+
+async def test_a_campaign_counts_only_by_the_failsafe_key_that_was_seen(store: Store) -> None:
+    """Whom the key left out meanwhile is not asked by the leader that did so."""
+    a, b = store.dcs(), store.dcs()
+    _, term = await elect(a)
+    await a.put_failsafe({"a": "http://a"}, Revision(0), term, S)
+    present = (await a.snapshot(S)).failsafe_revision
+    await a.resign(term, S)
+    lease = await b.open_lease(10, S)
+    await refused(b.campaign("b", lease, S, Revision(0)), "who may lead has changed")
+    await refused(b.campaign("b", lease, S, Revision(present - 1)), "who may lead has changed")
+    assert await b.campaign("b", lease, S, present) > term

@@ -248,11 +248,11 @@ def test_a_document_that_cannot_be_used_is_refused(document: dict[str, Any], exp
 
 
 def test_what_belongs_into_the_file_or_has_no_effect_yet_is_told() -> None:
-    document = {"postgresql": {"listen": "x:1", "parameters_primary": {"a": 1}}, "failsafe_mode": True, "ttI": 3}
+    document = {"postgresql": {"listen": "x:1", "parameters_primary": {"a": 1}}, "standby_cluster": {}, "ttI": 3}
     assert said(document) == [
         "postgresql.listen: belongs into each node's own file and has no effect in the dynamic configuration",
         "postgresql.parameters_primary: accepted, has no effect yet",
-        "failsafe_mode: accepted, has no effect yet",
+        "standby_cluster: accepted, has no effect yet",
         "ttI: no such setting; did you mean ttl?",
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from haagent.core.answers import Answer
-from haagent.core.facts import LeaseFacts, Member
+from haagent.core.facts import LeaseFacts, Mandate, Member
 from haagent.core.states import State
 from haagent.core.status import status
 from haagent.core.terms import Lsn, Timeline
@@ -98,6 +98,26 @@ async def test_a_dead_and_a_frozen_peer_cost_one_deadline_together(serve: Serve,
     assert 0.5 <= took < 0.9
     assert "no connection" in poll.replies[0].why
     assert "no answer within 0.5 s" in poll.replies[2].why
+
+
+async def test_consent_is_an_answer_of_200_in_time_and_nothing_else(serve: Serve) -> None:
+    """Fault 30: it goes with credentials, tells each member that it is meant, and fails closed."""
+    guarded = listening(username="haagent", password="secret")
+    yes = await serve(Node(answer=Answer(200, "Accepted", {"lsn": "7"}), settings=guarded))
+    no = await serve(Node(answer=Answer(500, "Running as a leader")))
+    stranger = await serve(Node(settings=listening(username="haagent", password="other")))
+    client = RestPeers(ClientSettings(username="haagent", password="secret"), lambda: NOW)
+    async with Silent() as frozen_url:
+        urls = {"b": yes.url, "c": no.url, "d": stranger.url, "e": frozen_url, "f": "nonsense"}
+        body = {"name": "a", "haagent": {"term": 7}}
+        replies = {one.name: one for one in await client.consent(Mandate(urls, body), 0.5)}
+    await client.close()
+    assert [name for name, reply in replies.items() if reply.accepted] == ["b"]
+    assert yes.submitted[0][:2] == ("failsafe", {"name": "a", "haagent": {"term": 7, "to": "b"}})
+    assert replies["c"].why == "it answered 500: Running as a leader"
+    assert "it answered 401" in replies["d"].why
+    assert "no answer within 0.5 s" in replies["e"].why
+    assert stranger.submitted == []
 
 
 @pytest.mark.parametrize(
