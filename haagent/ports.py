@@ -407,6 +407,6 @@ class LocalStore(Protocol):
         """What was saved last, from memory once it has been read."""
         ...
 
-    async def save(self, values: Mapping[str, Any]) -> None:
-        """Replace them all, atomically; a disk that hangs is waited for no longer than a moment."""
+    async def save(self, values: Mapping[str, Any]) -> bool:
+        """Replace them all, atomically; a disk that hangs is waited for no longer than a moment. Whether it is done."""
         ...

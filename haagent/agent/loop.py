@@ -155,7 +155,7 @@ class Agent:
     async def submit(self, kind: str, body: Document, origin: str = "") -> Answer:
         """Hand an operator's request to the core and wait for its answer; another agent's gets it at once."""
         if kind == BETWEEN_AGENTS:
-            return self._promise(body)
+            return await self._promise(body)
         number = self._next_intent
         self._next_intent += 1
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -169,11 +169,11 @@ class Agent:
         finally:
             self._answers.pop(number, None)
 
-    def _promise(self, body: Document) -> Answer:
+    async def _promise(self, body: Document) -> Answer:
         """A primary without etcd waits for this: it must not depend on the loop, which may be waiting for etcd."""
         if self._view is None:
             return Answer(503, "this agent is starting and has not looked around yet")
-        judged = self._promises.answer(self.current(), body)
+        judged = await self._promises.answer(self.current(), body)
         if judged.promise is None:
             return Answer(judged.status, judged.text)
         if self._view.failsafe.promise is None:
@@ -240,7 +240,7 @@ class Agent:
         postgres, cluster = await self._observer.look(self._settings, self._keeper.facts())
         self._settings = self._settings_for(cluster)
         self._keeper.open_end(self._settings.pause)
-        self._promises.tidy()
+        await self._promises.tidy()
         settings = self._settings
         intents, self._intents = tuple(self._intents), []
         watchdog = self._ports.watchdog.facts()

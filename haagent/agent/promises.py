@@ -25,8 +25,10 @@ class Promises:
 
     def __init__(self, store: LocalStore, clock: Clock, settings: Settings) -> None:
         self._store, self._clock = store, clock
-        self._kept = store.load().get(KEPT)
-        self._promise = failsafe.inherited(self._kept, settings.ttl, settings.failsafe_mode, clock.now())
+        kept = store.load().get(KEPT)
+        self._promise = failsafe.inherited(kept, settings.ttl, settings.failsafe_mode, clock.now())
+        self._kept_s = 0.0
+        """The length that is surely on the disk."""
         self._campaigning = False
 
     def facts(self) -> Promise | None:
@@ -34,32 +36,34 @@ class Promises:
         promise = self._promise
         return promise if promise is not None and self._clock.now() < promise.until else None
 
-    def answer(self, view: View, body: Document) -> Judged:
+    async def answer(self, view: View, body: Document) -> Judged:
         """Answer POST /failsafe; ``view`` is of this moment."""
         judged = failsafe.judge(view, body, campaigning=self._campaigning)
-        if judged.promise is not None:
-            if not self._keep(judged.promise):
-                return Judged(503, "the promise can't be kept on this node's disk; its log says why")
-            if self.facts() is None:
-                log.info(
-                    "%s goes on without etcd (failsafe mode): this node promised not to take the leader key for %.1f s",
-                    judged.promise.name,
-                    judged.promise.length_s,
-                )
-            self._promise = judged.promise
-        return judged
+        if judged.promise is None:
+            return judged
+        if self.facts() is None:
+            log.info(
+                "%s goes on without etcd (failsafe mode): this node promised not to take the leader key for %.1f s",
+                judged.promise.name,
+                judged.promise.length_s,
+            )
+        # It binds from here on: no campaign may begin while the disk is waited for.
+        self._promise = judged.promise
+        if await self._keep(judged.promise):
+            return judged
+        return Judged(503, "the promise can't be kept on this node's disk; its log says why")
 
-    def _keep(self, promise: Promise) -> bool:
-        if self._kept is None or self._kept < promise.length_s:
-            self._store.save({**self._store.load(), KEPT: promise.length_s})
-            self._kept = self._store.load().get(KEPT)
-        return self._kept is not None and self._kept >= promise.length_s
+    async def _keep(self, promise: Promise) -> bool:
+        if self._kept_s < promise.length_s:
+            saved = await self._store.save({**self._store.load(), KEPT: promise.length_s})
+            self._kept_s = promise.length_s if saved else 0.0
+        return self._kept_s >= promise.length_s
 
-    def tidy(self) -> None:
+    async def tidy(self) -> None:
         """Forget on the disk too what is over."""
-        if self._kept is not None and self.facts() is None:
-            self._promise = self._kept = None
-            self._store.save({name: value for name, value in self._store.load().items() if name != KEPT})
+        if self.facts() is None and KEPT in self._store.load():
+            self._promise, self._kept_s = None, 0.0
+            await self._store.save({name: value for name, value in self._store.load().items() if name != KEPT})
 
     @contextmanager
     def campaign(self) -> Iterator[None]:

@@ -44,13 +44,15 @@ class FileStore:
             return {}
         return found if isinstance(found, dict) else {}
 
-    async def save(self, values: Mapping[str, Any]) -> None:
+    async def save(self, values: Mapping[str, Any]) -> bool:
         """Replace them all; a failure is logged: the cost is a failover at the agent's next restart."""
         self._values = dict(values)
         loop, written = asyncio.get_running_loop(), asyncio.Event()
+        done = False
 
         def work() -> None:
-            self._write()
+            nonlocal done
+            done = self._write()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(written.set)
 
@@ -60,8 +62,9 @@ class FileStore:
                 await written.wait()
         except TimeoutError:
             log.warning("%s is not written after %g s: its disk hangs or is very slow", self._path, PATIENCE_S)
+        return done
 
-    def _write(self) -> None:
+    def _write(self) -> bool:
         """Write the newest values, whichever save this is."""
         with self._turn:
             fresh = self._path.with_suffix(".new")
@@ -72,3 +75,5 @@ class FileStore:
                 fresh.replace(self._path)
             except OSError as why:
                 log.warning("%s can't be written: %s", self._path, why)
+                return False
+        return True

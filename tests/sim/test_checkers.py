@@ -12,6 +12,7 @@ from tests.sim.checkers.base import Checker
 from tests.sim.checkers.by_the_table import ByTheTable
 from tests.sim.checkers.copies import AnotherCopy
 from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.goes_on import OUTAGE, GoesOn
 from tests.sim.checkers.histories import OneHistory
 from tests.sim.checkers.leader_key import LeaderKeyPassesOn
 from tests.sim.checkers.liveness import HEALED, QUIET, Liveness
@@ -68,6 +69,8 @@ A_LEADS = key(0, "a", "campaign")
 WHOLE = Judged(9, "run", ("a",), ("b", "c"), ("a", "b", "c"))
 HALF = Judged(9, "run", ("a",), ("b",), ("a", "b", "c"))
 
+DEMOTED = StateChanged(10, "a", "primary", "demoting", 820)
+
 CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     (
         OneWriter(),
@@ -80,6 +83,24 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     (WithinPermit(0.3), [], [commit(1, "a", 1, None)], "without a permit"),
     (UnderLease(), [A_LEADS, commit(1, "a", 1)], [commit(2, "b", 2)], "while a held"),
     (UnderLease(), [A_LEADS, key(3, None, "expiry")], [commit(4, "a", 1)], "while nobody held"),
+    (
+        UnderLease(failsafe_mode=True),
+        [A_LEADS, key(3, None, "expiry"), commit(4, "a", 1), key(5, "b", "campaign", 9)],
+        [commit(6, "a", 1)],
+        "while b held",
+    ),
+    (
+        GoesOn(failsafe_mode=True),
+        [
+            *(Fault(1, "b", "cut c"), Fault(5, "b", "cut c", over=True)),
+            *(Fault(9, "etcd", OUTAGE), DEMOTED, Fault(30, "etcd", OUTAGE, over=True), Fault(31, "a", "restart")),
+            *(Fault(100, "etcd", OUTAGE), Fault(110, "b", "cut c"), DEMOTED, Fault(111, "b", "cut c", over=True)),
+            *(Fault(120, "etcd", OUTAGE, over=True), Fault(200, "etcd", OUTAGE)),
+        ],
+        [StateChanged(290, "a", "primary", "demoting", 820)],
+        "a was demoted by row 820, 90.0 s after",
+    ),
+    (GoesOn(failsafe_mode=False), [Fault(100, "etcd", OUTAGE), DEMOTED], [], ""),
     (OnePromoter(), [writable(1, "a", 1, 2), writable(2, "b", 2, 3)], [writable(3, "c", 3, 3)], "c made timeline 3"),
     (OneHistory(), [], [Corrupted(1, "b", "a", Lsn(5))], "b streams from a"),
     (

@@ -29,8 +29,9 @@ class SimStore:
     def load(self) -> Mapping[str, Any]:
         return dict(self._host.stored)
 
-    async def save(self, values: Mapping[str, Any]) -> None:
+    async def save(self, values: Mapping[str, Any]) -> bool:
         self._host.stored = dict(values)
+        return True
 
 
 class Host:

@@ -38,10 +38,11 @@ class Disk:
     def load(self) -> Mapping[str, Any]:
         return dict(self.kept)
 
-    def save(self, values: Mapping[str, Any]) -> None:
+    async def save(self, values: Mapping[str, Any]) -> bool:
         self.saves += 1
         if not self.broken:
             self.kept = dict(values)
+        return not self.broken
 
 
 def view(promises: Promises, clock: Clock) -> View:
@@ -49,60 +50,62 @@ def view(promises: Promises, clock: Clock) -> View:
     return a_view(now=clock.now(), settings=ON, cluster=a_silent_dcs(), failsafe=facts)
 
 
-def test_a_promise_is_on_the_disk_before_it_is_given_and_gone_when_it_is_over() -> None:
+async def test_a_promise_is_on_the_disk_before_it_is_given_and_gone_when_it_is_over() -> None:
     clock, disk = Clock(), Disk({"term": 7})
     promises = Promises(disk, clock, ON)
     assert promises.facts() is None
-    assert promises.answer(view(promises, clock), BODY).status == 200
+    assert (await promises.answer(view(promises, clock), BODY)).status == 200
     assert disk.kept == {"term": 7, "promised_s": 10.1}
     for _ in range(5):
         clock.at += 3
-        assert promises.answer(view(promises, clock), BODY).status == 200
-        promises.tidy()
+        assert (await promises.answer(view(promises, clock), BODY)).status == 200
+        await promises.tidy()
     assert disk.saves == 1
     given = promises.facts()
     assert given is not None
     assert given.until == later(clock.now(), 10.1)
     clock.at += 10.2
     assert promises.facts() is None
-    promises.tidy()
+    await promises.tidy()
     assert disk.kept == {"term": 7}
 
 
-def test_a_restarted_agent_is_bound_for_the_full_length_and_no_longer() -> None:
+async def test_a_restarted_agent_is_bound_for_the_full_length_and_no_longer() -> None:
     clock, disk = Clock(), Disk({"promised_s": 10.1})
     promises = Promises(disk, clock, some_settings())
     with pytest.raises(Refused, match=r"for 10\.1 s more"), promises.campaign():
         pass
-    promises.tidy()
+    await promises.tidy()
     assert disk.kept == {"promised_s": 10.1}
     clock.at += 10.2
-    promises.tidy()
+    await promises.tidy()
     assert disk.kept == {}
     with promises.campaign():
         pass
 
 
-def test_what_cannot_be_kept_is_not_promised() -> None:
+async def test_what_cannot_be_kept_is_not_promised() -> None:
     clock, disk = Clock(), Disk(broken=True)
     promises = Promises(disk, clock, ON)
-    assert promises.answer(view(promises, clock), BODY).status == 503
-    assert promises.facts() is None
+    assert (await promises.answer(view(promises, clock), BODY)).status == 503
+    disk.broken = False
+    assert (await promises.answer(view(promises, clock), BODY)).status == 200
+    assert disk.kept == {"promised_s": 10.1}
 
 
-def test_a_longer_promise_is_kept_as_such() -> None:
+async def test_a_longer_promise_is_kept_as_such() -> None:
     clock, disk = Clock(), Disk()
     promises = Promises(disk, clock, ON)
-    assert promises.answer(view(promises, clock), BODY).status == 200
-    assert promises.answer(view(promises, clock), {**BODY, "haagent": {"ttl": 30}}).status == 200
+    assert (await promises.answer(view(promises, clock), BODY)).status == 200
+    assert (await promises.answer(view(promises, clock), {**BODY, "haagent": {"ttl": 30}})).status == 200
     assert disk.kept == {"promised_s": 30.3}
 
 
-def test_promise_and_campaign_never_cross() -> None:
+async def test_promise_and_campaign_never_cross() -> None:
     clock, disk = Clock(), Disk()
     promises = Promises(disk, clock, ON)
     with promises.campaign():
-        assert promises.answer(view(promises, clock), BODY).status == 503
-    assert promises.answer(view(promises, clock), BODY).status == 200
+        assert (await promises.answer(view(promises, clock), BODY)).status == 503
+    assert (await promises.answer(view(promises, clock), BODY)).status == 200
     with pytest.raises(Refused, match="promised to a"), promises.campaign():
         pass
