@@ -45,7 +45,7 @@ async def leading(bench: Bench) -> LeaseFacts:
     await bench.keeper.campaign()
     bench.dcs.failure = Unknown("no answer")
     await bench.turn(TEN, 3)
-    assert bench.keeper.failing.is_set()
+    assert bench.keeper.unrenewed.is_set()
     return bench.keeper.facts()
 
 
@@ -112,7 +112,7 @@ async def test_a_renewal_ends_it_and_a_key_that_is_lost_meanwhile_leaves_the_per
     await bench.turn(TEN, 1)
     lost = bench.keeper.facts()
     assert (lost.lost, lost.permit_until) == ("the key is gone", vouched.permit_until)
-    assert not bench.keeper.failing.is_set()
+    assert not bench.keeper.unrenewed.is_set()
     assert not await consents._ask()
     bench.dcs.failure = None
     await bench.keeper.campaign()
