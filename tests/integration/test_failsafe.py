@@ -91,7 +91,7 @@ def _etcd_goes_for_the_primary(cluster: Cluster) -> None:
 
 
 def _one_does_not_consent(cluster: Cluster) -> None:
-    """Only its REST port is closed to the primary: replication and etcd go on. The primary stops in time, and another leads then."""
+    """Only its REST port is closed to the primary: that one stops in time, and another leads then."""
     old, ttl = cluster.primary(), cluster.settings.ttl
     silenced = cluster.standbys()[0]
     with cluster.writing() as record:
