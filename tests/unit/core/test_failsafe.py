@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from haagent.agent.journal import decision
 from haagent.core import failsafe
 from haagent.core.actions import Campaign, PutFailsafe, RememberFailsafe
+from haagent.core.advice import advice
 from haagent.core.answers import failsafe as document
 from haagent.core.conditions import eligible, upstream, vacancy, why_not_me
 from haagent.core.decide import check, decide
@@ -26,6 +28,7 @@ from haagent.core.facts import (
 from haagent.core.states import State
 from haagent.core.status import cluster_unlocked, status
 from haagent.core.terms import Instant, Lsn, Revision, Term, later
+from haagent.ctl.words import knew
 from tests.builders import (
     LSN,
     NOW,
@@ -369,6 +372,28 @@ def test_a_primary_says_by_whose_promises_it_goes_on() -> None:
     assert told["failsafe_mode_is_active"] is True
     assert told["haagent"]["failsafe"] == {"asked_s": 1.0, "consent": ["b", "c"], "vouched_s": 8.0}
     assert not cluster_unlocked(going_on())
+
+
+def test_the_journal_tells_it_with_names_and_numbers() -> None:
+    plan = decide(going_on())
+    record = decision(going_on(), plan)
+    assert record["row"] == 895
+    assert record["known"]["failsafe"] == {"asked_s": 1.0, "consent": ["b", "c"], "vouched_s": 8.0}
+    waiting = replica(failsafe=bound())
+    kept = decision(waiting, decide(waiting))["known"]
+    assert kept["failsafe"] == {"promised_to": "a", "promised_s": 9.0}
+    assert "it had promised a to wait for 9.0 s more" in knew(kept)
+    late = going_on(failsafe=FailsafeFacts(asked=Asked(NOW, (Consent("b", True), Consent("c", False, "no answer")))))
+    said = knew(decision(late, decide(late))["known"])
+    assert "b consented that it goes on without etcd" in said
+    assert "c did not (no answer)" in said
+
+
+def test_an_operator_is_told_what_lifts_it() -> None:
+    out = replica(cluster=named("a", "c", leader=None))
+    assert "etcdctl del" in advice(out)
+    kept = replica(cluster=named("a", "b", "c", leader=None), failsafe=bound())
+    assert "by itself after that time" in advice(kept)
 
 
 def test_it_stops_in_time_when_one_does_not_consent() -> None:

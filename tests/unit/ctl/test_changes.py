@@ -285,7 +285,9 @@ _JSON = st.recursive(
 _KINDS = st.sampled_from(["change", "act", "wait", "began", "request", "outcome"])
 _STATES = st.sampled_from(["primary", "standby", "candidate", "promoting", "fenced", "failed"])
 _PARTS = ["dcs", "lease", "guard", "postgres", "peers", "sync", "leader", "failover", "fired", "job", "divergence"]
+_PARTS += ["failsafe", "against"]
 _FACTS = ["replies", "standbys", "silent_s", "heartbeat_s", "permit_s", "failed_before", "lsn", "in_recovery", "error"]
+_FACTS += ["promised_to", "promised_s", "consent"]
 _NAMES = st.sampled_from(_PARTS + _FACTS)
 _KNOWN = st.dictionaries(_NAMES, _JSON | st.dictionaries(_NAMES, _JSON, max_size=4), max_size=5)
 _RECORDS = st.lists(

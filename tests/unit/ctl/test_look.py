@@ -214,6 +214,26 @@ def test_the_guards_and_permits_of_those_who_have_them() -> None:
     assert "Protection" not in world.run("list", "-f", "tsv").output
 
 
+def test_who_takes_part_in_failsafe_mode() -> None:
+    world = World()
+    guard = {"alive": True, "armed": False}
+    on = {"asked_s": 1.0, "consent": ["b", "c"], "vouched_s": 7.5}
+    calm = {"state": "standby", "guard": guard}
+    leads = {"state": "primary", "guard": guard, "permit_s": 7.5, "failsafe": on}
+    bound = {**calm, "failsafe": {"promised_to": "a", "promised_s": 9.1}}
+    world.agents.status = {
+        "10.0.0.1": primary_status(haagent=leads),
+        "10.0.0.2": standby_status(haagent=bound),
+        "10.0.0.3": standby_status(haagent=calm),
+    }
+    said = world.run("list").output
+    assert "a guard ready, permit 7.5 s, failsafe mode: goes on without etcd for 7.5 s" in said
+    assert "b guard ready, failsafe mode: promised a to wait for 9.1 s; c guard ready" in said
+    against = {**leads, "failsafe": {"asked_s": 1.0, "consent": ["b"], "against": {"c": "no answer"}, "vouched_s": 2.0}}
+    world.agents.status["10.0.0.1"] = primary_status(haagent=against)
+    assert "failsafe mode: without the consent of c" in world.run("list").output
+
+
 def test_why_a_node_is_in_trouble() -> None:
     world = World()
     own = {"state": "failed", "since_s": 90.0, "why": "the system identifier differs", "guard": {"alive": True}}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from haagent.core.facts import View
+from haagent.core.facts import Asked, Consent, FailsafeFacts, View
 from haagent.core.status import status
-from haagent.core.terms import Lsn
+from haagent.core.terms import Lsn, later
 from haagent.ctl.standing import KEYS
-from tests.builders import LSN, a_memory, a_node, a_primary_view, a_standby, a_view, host_of
+from tests.builders import LSN, NOW, a_lease, a_memory, a_node, a_primary_view, a_standby, a_view, host_of
 from tests.unit.ctl.world import FakeAgents, World, standby_status
 
 
@@ -44,6 +45,13 @@ def test_all_nodes_in_plain_words() -> None:
         "bytes of WAL at a failover\n"
         "    protected by  guard\n"
     )
+
+
+def test_a_primary_that_goes_on_by_promises_says_by_whose() -> None:
+    asked = Asked(NOW, (Consent("b", True), Consent("c", True)))
+    on = replace(a_lease(), vouched_until=later(NOW, 8))
+    output = a_world(a_primary_view(lease=on, failsafe=FailsafeFacts(asked=asked))).run("explain", "a").output
+    assert "its permit runs for 8.0 s more by the promises of b, c (failsafe mode)" in output
 
 
 def test_one_node() -> None:
