@@ -100,6 +100,19 @@ def _slow_answers(world: World, deed: Deed) -> End:
     return heal
 
 
+def _slow_peers(world: World, deed: Deed) -> End:
+    """What other nodes answer to this one takes up to two seconds to arrive; what it asks arrives at once."""
+    links = [(name, deed.target) for name in world.hosts if name != deed.target]
+    for link in links:
+        world.network.slow[link] = Weather(2 * deed.strength, 0.05)
+
+    def heal() -> None:
+        for link in links:
+            world.network.slow.pop(link, None)
+
+    return heal
+
+
 def _power(world: World, deed: Deed) -> End:
     world.hosts[deed.target].power_off()
     return world.hosts[deed.target].power_on
@@ -256,6 +269,7 @@ KINDS: dict[str, Kind] = {
     "cut from etcd": Kind(5, "node", (0.5, 60), _cut_from_etcd),
     "slow to etcd": Kind(3, "node", (5, 60), _slow),
     "slow answers": Kind(5, "node", (5, 60), _slow_answers),
+    "slow peers": Kind(0, "node", (5, 60), _slow_peers),
     "power off": Kind(5, "node", (5, 120), _power),
     "kill agent": Kind(5, "node", (0.2, 60), _kill_agent, blinds=True),
     "terminate agent": Kind(3, "node", (0.0, 0.0), _terminate_agent),
@@ -285,7 +299,10 @@ COMPOUND = 0.3
 
 BLOWS = ("freeze agent", "freeze host", "kill agent", "kill postmaster", "power off")
 """What half of these second deeds are."""
-WITHIN_OUTAGES = ("cut", "cut one way", "isolate", "freeze agent", "freeze host", "kill agent", "power off")
+WITHIN_OUTAGES = (
+    *("cut", "cut", "cut one way", "isolate", "slow peers", "slow peers"),
+    *("freeze agent", "freeze agent", "freeze host", "kill agent", "kill agent", "power off"),
+)
 """What befalls nodes while failsafe mode is at work."""
 AROUND_TTL = 0.25
 """The part of lasting deeds that end about when leases and permits do."""
@@ -321,15 +338,16 @@ def _outages(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed
     at = begins + 30.0
     while (at := at + rng.expovariate(1 / 60)) < begins + length:
         outage = replace(_aimed(rng, rng.choice(("etcd down", "cut from etcd")), at, knobs), seconds=rng.uniform(5, 90))
-        if outage.kind == "cut from etcd":
-            outage = replace(outage, target="leader")
         deeds.append(outage)
-        for _ in range(rng.choice((0, 0, 1, 2))):
+        led = rng.choice(knobs.nodes)
+        for _ in range(rng.choice((0, 0, 1, 2, 3))):
             within = at + rng.uniform(0, outage.seconds)
             blow = _aimed(rng, rng.choice(WITHIN_OUTAGES), within, knobs)
-            if KINDS[blow.kind].aim == "pair":
-                blow = replace(blow, target="leader", other=rng.choice(knobs.nodes))
-            deeds.append(blow)
+            # The key may have gone by then, and its holder with it: one node is hit again and again instead.
+            other = rng.choice(knobs.nodes) if KINDS[blow.kind].aim == "pair" else blow.other
+            deeds.append(replace(blow, target=led if rng.random() < 0.6 else rng.choice(knobs.nodes), other=other))
+        if outage.kind == "cut from etcd":
+            deeds = [replace(deed, target=led) if deed is outage else deed for deed in deeds]
         at += outage.seconds
     return deeds
 

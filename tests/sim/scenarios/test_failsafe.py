@@ -6,7 +6,10 @@ import json
 
 import pytest
 
+from tests.sim.faults import Deed
+from tests.sim.mutants.edits import MUTANTS, applied
 from tests.sim.scenarios.scene import Scene, play
+from tests.sim.simulation import Simulation
 from tests.sim.world.knobs import Knobs
 
 ON = Knobs(failsafe_mode=True)
@@ -109,6 +112,27 @@ def test_an_agent_that_is_restarted_honours_the_promise_of_the_one_before() -> N
         assert s.leaders_since(began)
 
     play(script, ON)
+
+
+LONELY = Deed(40, "cut from etcd", "c", 60)
+CAUGHT_BY = {
+    "failsafe by majority": [LONELY, Deed(45, "cut", "c", 40, "b")],
+    "failsafe counted from the answer": [
+        *(Deed(39, "slow peers", "c", 60, strength=1.0), LONELY, Deed(60, "freeze agent", "c", 30)),
+    ],
+    "promise forgotten by a restart": [LONELY, Deed(60, "kill agent", "a", 0.2), Deed(60, "kill agent", "b", 0.2)],
+    "failsafe open to all": [Deed(39, "power off", "b", 30), Deed(62, "cut from etcd", "c", 60)],
+}
+
+
+@pytest.mark.parametrize("name", CAUGHT_BY)
+def test_what_each_rule_is_for(name: str) -> None:
+    """Of known-bad edits each has a plan that lets two nodes write; the rule that it breaks prevents just that."""
+    bad = next(one for one in MUTANTS if one.name == name)
+    with applied(bad):
+        broken = Simulation(1, knobs=ON, deeds=CAUGHT_BY[name], rest=False, keep_lines=False).run()
+    assert broken.what in ("one writer", "under lease", "one route")
+    assert Simulation(1, knobs=ON, deeds=CAUGHT_BY[name], rest=False, keep_lines=False).run().ok
 
 
 def _named(s: Scene) -> set[str]:
