@@ -18,6 +18,7 @@ from haagent.ports import PortError, Refused
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import in_thread, on_disk
 from haagent.postgres.look import ControlKey, Look, look
+from haagent.postgres.newcomer import ENOUGH_S, EVERY_S, turned_away
 from haagent.postgres.observe import NEWEST_WAL, PENDING, ROLE, STATUS, server_facts
 from haagent.postgres.place import Place
 from haagent.postgres.postmaster import Postmaster
@@ -55,6 +56,8 @@ class Probe:
         self._of: Process | None = None
         self._server: ServerFacts | None = None
         self._silent_since: Instant | None = None
+        self._newcomer_at = Instant(0.0)
+        self._turned_away_why = ""
         self._timeline = Timeline(0)
         self._system_id = SystemId("")
         self._pending: Mapping[str, tuple[str, str]] = {}
@@ -136,6 +139,7 @@ class Probe:
         self._of = process
         self._server = None
         self._silent_since = None
+        self._turned_away_why = ""
         self._timeline = Timeline(0)
         self._pending_of = None
         self._overran = False
@@ -201,8 +205,19 @@ class Probe:
                 self._silent_since = None
                 return replace(facts, server=lives, unreachable_why=f"its state could not be asked: {why}")
             return self._silent(facts, why, keep=status != "stopping")
-        self._server, self._silent_since, self._overran = server, None, False
+        self._server, self._overran = server, False
+        why = await self._turned_away(process, timeout)
+        if why:
+            return self._silent(facts, why)
+        self._silent_since = None
         return replace(facts, server=server)
+
+    async def _turned_away(self, process: Process, timeout: float) -> str:
+        """Why new clients find no way in; asked now and then, and while it is so at each probe."""
+        if self._turned_away_why or self._now() - self._newcomer_at >= EVERY_S:
+            self._newcomer_at = self._now()
+            self._turned_away_why = await turned_away(self._address(process), min(timeout, ENOUGH_S))
+        return self._turned_away_why
 
     async def _role_alone(self, settings: PostgresSettings, process: Process, timeout: float) -> ServerFacts | None:
         """What was known, while the server still answers with the same role: a question that takes no lock."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ KILL_TIME_S = 0.3
 GONE_WITHIN_S = 1.0
 """The bound for a busy tree, from the permit's end."""
 TERM = Term(7)
+PARTS = ("main.py", "tree.py", "watch.py", "wire.py")
 AGENT = """
     import asyncio, sys
     from pathlib import Path
@@ -364,14 +366,66 @@ async def test_a_frozen_guard_leaves_an_order_unknown(server: Server, guard: Gua
         await guard.arm(TERM, in_seconds(60), 0.2)
 
 
+def status_of(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
+
+async def test_where_permitted_it_is_the_last_to_go_and_the_first_to_run(server: Server, guard: GuardClient) -> None:
+    pid = guard_pid(guard)
+    assert int(status_of(pid)["VmLck"].split()[0]) > 4 * 1024, "its memory is locked"
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "-1000"
+    assert os.sched_getscheduler(pid) == os.SCHED_RR
+
+
+async def test_where_nothing_is_permitted_it_says_so_once_and_kills_all_the_same(server: Server) -> None:
+    """As an ordinary user without the rights that the service unit gives, and of this project only its own files."""
+    server.start()
+    place, marker, log = server.home / "haagent" / "guard", server.home / "marker", server.home / "guard.log"
+    place.mkdir(parents=True)
+    for part in ("__init__.py", *PARTS):
+        shutil.copy(ROOT / "haagent" / "guard" / part, place)
+    (place.parent / "__init__.py").touch()
+    subprocess.run(["chown", "-R", USER, str(place.parent)], check=True)
+    name = address(server.home)
+    argv = ["/usr/bin/python3", "-I", "-S", "-c", GUARD, str(server.home), name, str(server.data_dir), str(marker)]
+    bare = ["prlimit", "--memlock=0:0", "--rtprio=0:0", "--", *argv, "0.3", "7", repr(waiting.now() + 1)]
+    with log.open("w") as out:
+        subprocess.run(as_user(bare, USER), stderr=out, check=True, cwd="/")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as agent:
+        agent.connect("\0" + name)
+        pid, _ = wire.peer(agent)
+    await until(lambda: not server.members(), "the end of the tree", 5)
+    await until(lambda: "fenced" in log.read_text() and marker.exists(), "its last words", 2)
+    os.kill(pid, signal.SIGKILL)
+    said, report = log.read_text(), json.loads(marker.read_text())
+    for lack in ("memory not locked", "OOM score not lowered", "no real-time priority"):
+        assert said.count(lack) == 1, said
+    assert f"{report['processes']} processes ended in {report['took_ms']:.0f} ms" in said
+    assert report["processes"] >= 6
+
+
+async def test_a_busy_tree_with_much_shared_memory_is_gone_as_fast(server: Server, guard: GuardClient) -> None:
+    """Eight sessions committing over 1 GB of shared buffers, of which much is in use: what ends is also torn down."""
+    server.configure({"shared_buffers": "1GB", "max_wal_size": "4GB"})
+    server.start()
+    server.sql("CREATE UNLOGGED TABLE ballast AS SELECT repeat('x', 1000) AS text FROM generate_series(1, 200000)")
+    server.load(8)
+    permit_until = in_seconds(1)
+    await guard.arm(TERM, permit_until, 1)
+    gone_at = await until(lambda: not server.members(), "the end of the tree", 10)
+    assert 0 <= gone_at - permit_until < 3 * GONE_WITHIN_S, "generous: a bench measures what a quiet machine needs"
+
+
 async def test_it_is_small_stands_alone_and_survives_nonsense(server: Server, guard: GuardClient) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as noise:
         noise.connect("\0" + guard.address)
         for packet in (b"nonsense", b"[" * 4000, b'[1, "arm", 9, NaN, ""]', b"{}"):
             noise.send(packet)
             assert json.loads(noise.recv(wire.MAX_BYTES))["term"] == 0
-    process = Path(f"/proc/{guard_pid(guard)}")
-    status = dict(line.split(":", 1) for line in process.joinpath("status").read_text().splitlines())
+    process, status = Path(f"/proc/{guard_pid(guard)}"), status_of(guard_pid(guard))
     assert int(status["VmRSS"].split()[0]) < 12 * 1024
     assert int(status["PPid"]) != os.getpid(), "nobody's child, so that no agent can leave it unreaped or take it along"
     assert os.readlink(process / "cwd") == "/"
+    lines = [line for part in PARTS for line in (ROOT / "haagent/guard" / part).read_text().splitlines() if line]
+    assert len(lines) < 400, "small enough to be read as a whole"

@@ -20,8 +20,10 @@ import pytest
 from haagent.core.facts import DataKind, PostgresFacts, Process, Progress, SlotFacts
 from haagent.core.terms import Lsn, Timeline
 from haagent.ports import Refused, Unknown
+from haagent.postgres import look, newcomer, probe
 from haagent.postgres.adapter import PostgresAdapter
 from haagent.postgres.process import identify, serving, stat_of
+from haagent.postgres.sql import Address
 from tests.contract.pgnode import (
     REPLICATION,
     REWIND,
@@ -379,6 +381,43 @@ async def test_a_frozen_postmaster_is_unreachable_and_its_last_answer_is_kept(ho
     assert second.unreachable_since == first.unreachable_since
     assert second.server is not None
     await node.until(lambda facts: facts.unreachable_since is None and facts.writable)
+
+
+async def test_a_postmaster_that_hangs_lets_nobody_in_though_kept_connections_work(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 9, of a postmaster that does not look stopped: it hangs, and only a newcomer notices."""
+    monkeypatch.setattr(look, "is_stopped", lambda process: False)
+    monkeypatch.setattr(probe, "EVERY_S", 0.0)
+    node = await a_primary(home)
+    process = (await node.adapter.probe(2.0)).postmaster
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        facts = await node.until(lambda facts: facts.unreachable_since is not None)
+        again = await node.adapter.probe(2.0)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert "although present ones work: the postmaster hangs" in facts.unreachable_why
+    assert f"/proc/{process.pid}/wchan" in facts.unreachable_why
+    assert again.unreachable_since == facts.unreachable_since
+    assert again.writable
+    await node.until(lambda facts: facts.unreachable_since is None and facts.writable)
+    assert node.settings.server_log is not None
+    assert "startup packet" not in node.settings.server_log.read_text()
+
+
+async def test_a_newcomer_tells_who_does_not_answer_as_postgresql_does() -> None:
+    def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(closes, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    here = Address(Process(os.getpid(), 1), "127.0.0.1", port)
+    assert "was closed without an answer" in await newcomer.turned_away(here, 1.0)
+    server.close()
+    await server.wait_closed()
+    assert "failed, although present ones work" in await newcomer.turned_away(here, 1.0)
 
 
 async def test_a_query_that_hangs_ends_with_the_deadline(home: Path) -> None:

@@ -1,0 +1,47 @@
+"""Whether PostgreSQL lets new clients in: a kept connection goes on working although the postmaster hangs.
+
+Only the postmaster's part is asked: it accepts, and starts a process that answers the first packet. That comes before
+authentication, costs one fork, is answered also when all connections are taken, and leaves no complaint in
+PostgreSQL's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from haagent.postgres.sql import Address
+
+EVERY_S = 5.0
+"""How often it is asked while all is well; PostgreSQL pays a fork for each."""
+ENOUGH_S = 0.5
+"""A server that needs longer for it is suspect, and asked again at the next probe."""
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+"""Source: PostgreSQL manual, "Message Formats", SSLRequest: length 8, code 80877103; the answer is one byte."""
+
+
+async def turned_away(address: Address, timeout: float) -> str:
+    """Why a newcomer finds no way in within ``timeout`` seconds; an empty string when it does."""
+    where = f"{address.host}:{address.port}"
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await _connect(address)
+            try:
+                writer.write(SSL_REQUEST)
+                answer = await reader.read(1)
+            finally:
+                writer.close()
+    except TimeoutError:
+        return (
+            f"a new connection to {where} was not answered within {timeout:g} s, although present ones work: the "
+            f"postmaster hangs; what it waits for: cat /proc/{address.process.pid}/wchan"
+        )
+    except OSError as error:
+        return f"a new connection to {where} failed, although present ones work: {error.strerror or error}"
+    return "" if answer in (b"S", b"N") else f"a new connection to {where} was closed without an answer"
+
+
+async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if not address.host.startswith(("/", "@")):
+        return await asyncio.open_connection(address.host, address.port)
+    path = f"{address.host}/.s.PGSQL.{address.port}"
+    return await asyncio.open_unix_connection("\0" + path[1:] if path.startswith("@") else path)
