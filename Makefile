@@ -109,9 +109,11 @@ check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, un
 	@$(RUN) -m pytest -q tests/unit
 
 .PHONY: bench
-bench: as-root bench-packages ## measure haagent and Patroni side by side: outages, idle cost, REST (RUNS=3)
+bench: as-root bench-packages ## measure haagent and Patroni side by side: outages, idle cost, REST; commit fence and guard (RUNS=3)
 	@$(MAKE) --no-print-directory $(VENV)/.installed $(PATRONI)/.installed
 	@$(RUN) -m tests.bench --runs $(or $(RUNS),3) --patroni $(PATRONI)
+	@$(RUN) -m tests.bench.fence
+	@$(RUN) -m tests.bench.guard
 
 .PHONY: sim
 sim: $(VENV)/.dependencies ## simulated clusters under faults, each from a seed of its own (SEED=1 SEEDS=100)

@@ -405,7 +405,8 @@ withhold(size_t counter, const char *why)
 	}
 	ereport(LOG,
 			(errmsg("acknowledgement withheld: %s", why),
-			 errdetail("The transaction is committed here, but a failover may undo it; its client is disconnected.")));
+			 errdetail("The transaction is committed here, but a failover may undo it; its client is disconnected."),
+			 errhint("Connect to the present leader and look whether the transaction is there before repeating it.")));
 }
 
 static bool
@@ -547,7 +548,9 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("haagent_fence must be loaded by shared_preload_libraries, so that it sees every commit")));
+				 errmsg("haagent_fence must be loaded by shared_preload_libraries, so that it sees every commit"),
+				 errhint("haagent writes that setting by itself, unless its postgresql.commit_fence is off; restart "
+						 "PostgreSQL with \"haagent-ctl restart\".")));
 
 	DefineCustomStringVariable("haagent_fence.page", "File that holds this node's permit to accept commits.",
 							   "Without a readable page, no transaction that writes can commit.",
@@ -575,5 +578,7 @@ _PG_init(void)
 	read_boot_id();
 	if (!map_page())
 		ereport(WARNING,
-				(errmsg("until the agent writes this node's permit, no commit is accepted: %s", page_problem)));
+				(errmsg("until the agent writes this node's permit, no commit is accepted: %s", page_problem),
+				 errhint("Start haagent on this node; to run without it, take haagent_fence out of "
+						 "shared_preload_libraries.")));
 }

@@ -20,7 +20,7 @@ from haagent.core.actions import (
 )
 from haagent.core.conditions import as_upstream, leads, upstream
 from haagent.core.facts import Goal, Member, ServerConfig, Snapshot, Status, Upstream, View
-from haagent.core.states import State
+from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, Lsn, Revision, Term, Timeline
 
 USUAL_PARAMETERS = {
@@ -66,7 +66,9 @@ def wire_role(v: View) -> str:
         return "uninitialized"
     if v.postgres.writable and v.postgres.running:
         return "primary" if leads(v) else "demoted"
-    return "replica"
+    # A crash that is recovered from in place is no change of role.
+    recovers = v.state in WRITABLE and v.postgres.server is None and v.memory.told_role == "primary" and leads(v)
+    return "primary" if recovers else "replica"
 
 
 def member(v: View) -> Member:

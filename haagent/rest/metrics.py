@@ -19,7 +19,7 @@ from haagent.core import disks
 from haagent.core.conditions import leads
 from haagent.core.facts import ServerFacts, View
 from haagent.core.states import State
-from haagent.core.status import PROTECTIONS, protection, server_now, status
+from haagent.core.status import PROTECTIONS, accepts_writes, protection, server_now, status
 from haagent.core.terms import WIRE_VERSION
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -136,7 +136,7 @@ def _patroni_values(view: View, document: Mapping[str, Any]) -> dict[str, tuple[
         "version": ("Version that tools of the ecosystem read", _version_number(WIRE_VERSION)),
         "postgres_running": ("1 if PostgreSQL runs and answers", server is not None),
         "postmaster_start_time": ("When PostgreSQL started, epoch seconds", _epoch(_started(server))),
-        "primary": ("1 if this node leads and accepts writes", role == "primary" and leads(view)),
+        "primary": ("1 if this node leads and accepts writes", accepts_writes(view) and leads(view)),
         "xlog_location": ("Position in the WAL of a primary, 0 elsewhere", xlog.get("location", 0)),
         "standby_leader": ("1 if this node leads a standby cluster", role == "standby_leader"),
         "replica": ("1 if this node is a standby", role == "replica"),

@@ -22,7 +22,10 @@ from tests.contract.server import Server, copy_of, template
 from tests.real.hosts import as_user
 from tests.real.waiting import wait_until
 
+Rounds = list[tuple[float, float]]
 ROUND_S = 2
+BOUND = 0.02
+"""What the commit fence may cost of pgbench's speed."""
 CLIENTS = 2
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -71,6 +74,14 @@ def main(rounds: int) -> None:
             f"{name:15}: {speed:6.0f} transactions/s ({speed / base[0]:.3f}), "
             f"{cost:6.1f} us of processor time each ({cost / base[1]:.3f})"
         )
+    loss, chance = (slower_by(results["without"], results[name]) for name in ("with the fence", "without, again"))
+    verdict = "within" if loss <= BOUND else "BEYOND"
+    print(f"commit fence: {loss:+.1%} by the median of pairs, {verdict} {BOUND:.0%}; chance alone made {chance:+.1%}")
+
+
+def slower_by(first: Rounds, second: Rounds) -> float:
+    """How much slower the second was, as a fraction: the median over the rounds, in each of which both were run."""
+    return 1 - statistics.median(other[0] / one[0] for one, other in zip(first, second, strict=True))
 
 
 if __name__ == "__main__":

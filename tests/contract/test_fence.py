@@ -381,6 +381,7 @@ def test_loaded_by_hand_it_says_how_it_must_be_loaded(server: Server, library: P
     with server.connect() as client, pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as caught:
         client.execute(f"LOAD '{library}'".encode())
     assert "must be loaded by shared_preload_libraries" in str(caught.value)
+    assert "haagent-ctl restart" in (caught.value.diag.message_hint or "")
 
 
 # --- fault 4: everything frozen past the permit, then thawed ----------------------------------------------------------

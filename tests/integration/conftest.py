@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.freezer import Freezer
 from tests.real.cluster import Cluster
 from tests.real.programs import AgentProgram, haagent, patroni
 from tests.real.settings import ClusterSettings
@@ -49,6 +50,14 @@ def cluster(shared: Shared, request: pytest.FixtureRequest) -> Cluster:
     found = shared.whole()
     note_logs(request.node, found)
     return found
+
+
+@pytest.fixture
+def freezer() -> Iterator[Freezer]:
+    """Stops whole groups of processes; at the end all go on."""
+    with Freezer() as freezer:
+        assert freezer.works, "no freezer of control groups version 1 on this machine"
+        yield freezer
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import time
 
-from tests.real.checkers import lost_rows, refused_rows_are_absent
+from tests.chaos.freezer import Freezer
+from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster, in_namespaces
+from tests.real.processes import alive
 from tests.real.programs import AgentProgram
 from tests.real.settings import ClusterSettings
-from tests.real.waiting import now
+from tests.real.waiting import now, wait_until
 
 
 def test_power_loss_of_the_primary(cluster: Cluster) -> None:
-    """Fault 14: one promotion within the bound; on its return the node follows, and was never writable first."""
+    """Faults 14 and 21: one promotion within the bound; back after further changes it follows, never writable first."""
     old = cluster.primary()
     with cluster.writing() as record:
         at = now()
@@ -22,11 +27,110 @@ def test_power_loss_of_the_primary(cluster: Cluster) -> None:
         for route in ("haproxy", "multihost"):
             cluster.wait_acknowledged(record, at + 1, 10, route)
         outage = cluster.outage(record, "multihost", at)
+        third = next(node for node in cluster.nodes if node not in (old, taker))
+        reply = taker.rest("POST", "/switchover", {"leader": taker.name, "candidate": third.name}, timeout_s=30)
+        assert reply.status == 200, reply
         old.power_on()
+        for _ in range(40):
+            assert old.rest("GET", "/primary").status != 200
+            time.sleep(0.05)
         cluster.wait_whole()
     assert outage <= cluster.settings.ttl + 3
-    assert cluster.primary() is taker
+    assert cluster.primary() is third
     refused_rows_are_absent(record, cluster.rows())
+
+
+def test_briefly_paused_host_changes_nothing(cluster: Cluster, freezer: Freezer) -> None:
+    """Fault 19: as long as a live migration stops it, two fifths of the ttl: no demotion, no failover."""
+    primary, before = cluster.primary(), cluster.key("leader")
+    postmaster = primary.postmaster_pid()
+    with cluster.writing() as record:
+        at = now()
+        freezer.freeze(primary.name, primary.pids)
+        time.sleep(0.4 * cluster.settings.ttl)
+        freezer.thaw(primary.name)
+        cluster.wait_acknowledged(record, at + 0.4 * cluster.settings.ttl, 5, "haproxy")
+        cluster.wait_whole()
+    after = cluster.key("leader")
+    assert before is not None
+    assert after is not None
+    assert (after.value, after.create_revision) == (primary.name, before.create_revision)
+    assert primary.postmaster_pid() == postmaster
+    assert lost_rows(record, cluster.rows()) == []
+
+
+def test_paused_host_acknowledges_nothing_when_it_wakes(cluster: Cluster, freezer: Freezer) -> None:
+    """Fault 17: every process of it stood still past the ttl; not one commit is acknowledged after the thaw."""
+    old = cluster.primary()
+    with cluster.writing() as record:
+        at = now()
+        freezer.freeze(old.name, old.pids)
+        frozen_at = now()
+        taker = cluster.primary_seen_by_clients(cluster.settings.ttl + 10, other_than=old)
+        cluster.wait_acknowledged(record, at + cluster.settings.ttl, 10, "haproxy")
+        thawed_at = now()
+        freezer.thaw(old.name)
+        for _ in range(20):
+            assert old.rest("GET", "/primary").status != 200
+            time.sleep(0.02)
+        cluster.wait_whole()
+    assert cluster.primary() is taker
+    late = [one for one in record.acknowledged(since=thawed_at) if one.node == old.name]
+    assert not late, f"{len(late)} rows, the last {late[-1].ended_at - thawed_at:.3f} s after the thaw"
+    silent_after(record, old.name, frozen_at)
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_starved_host(cluster: Cluster) -> None:
+    """Fault 18: two busy loops a processor, all of higher priority: it renews all the same, or is fenced."""
+    old, before = cluster.primary(), cluster.key("leader")
+    loops = [
+        subprocess.Popen(["nice", "-n", "-10", sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    try:
+        with cluster.writing() as record:
+            time.sleep(cluster.settings.ttl + 2)
+            stalls = old.metric("haagent_stalls_total")
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait(5)
+    cluster.wait_whole()
+    after = cluster.key("leader")
+    assert before is not None
+    assert after is not None
+    print(f"stalls: {stalls:g}; {'the same leader' if after.value == before.value else 'another leader'}")
+    assert record.acknowledged(), "somebody wrote"
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_postgresql_started_by_other_hands_before_the_agent(cluster: Cluster) -> None:
+    """Fault 20: a former primary, up and writable before its agent: it is stopped at once, for another node leads."""
+    node = cluster.standbys()[0]
+    leader = cluster.primary()
+    node.stop()
+    (node.place.data_dir / "standby.signal").unlink(missing_ok=True)
+    pg_ctl = [
+        str(node.place.bin_dir / "pg_ctl"),
+        "start",
+        "-w",
+        "-D",
+        node.data,
+        "-l",
+        str(node.place.directory / "by-hand"),
+    ]
+    subprocess.run(node.host.command(pg_ctl, node.user), check=True, timeout=30, cwd=node.place.directory)
+    by_hand = node.postmaster_pid()
+    assert by_hand is not None
+    assert node.sql("SELECT pg_is_in_recovery()") == [(False,)], "it is writable, as an operator would have it"
+    node.start()
+    wait_until(lambda: not alive(by_hand), "the end of the second primary", 15)
+    for _ in range(20):
+        assert node.rest("GET", "/primary").status != 200
+        time.sleep(0.05)
+    cluster.wait_whole()
+    assert cluster.primary() is leader
 
 
 def test_all_hosts_restarted_in_random_order(cluster: Cluster) -> None:

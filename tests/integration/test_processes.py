@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import time
 
+from tests.chaos.freezer import Freezer
 from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster
+from tests.real.disks import Disk
 from tests.real.node import Node
+from tests.real.processes import alive
+from tests.real.record import Record
 from tests.real.waiting import now, wait_until
 from tests.real.watchdog import watched
 
@@ -165,6 +172,190 @@ def test_watchdog_device_is_stopped_only_when_postgresql_is_down(cluster: Cluste
     cluster.wait_whole()
 
 
+def test_agent_and_guard_frozen_together(cluster: Cluster, freezer: Freezer) -> None:
+    """Fault 4: nobody is left to kill PostgreSQL, which refuses by itself; after the thaw it acknowledges nothing."""
+    old = cluster.primary()
+    assert "commit fence" in old.status()["haagent"]["protection"]
+    guard, agent = old.guard_pid(), old.agent
+    assert agent is not None
+    with cluster.writing() as record:
+        at = now()
+        freezer.freeze(old.name, lambda: {pid for pid in (agent.pid, guard) if pid is not None})
+        taker = cluster.primary(cluster.settings.ttl + 10, other_than=old)
+        cluster.wait_acknowledged(record, at + cluster.settings.fence_after, 10, "haproxy")
+        assert old.postmaster_pid() is not None, "nobody stopped it, so it is the fence that is tried here"
+        time.sleep(1)
+        refused = [one for one in list(record.attempts) if one.route == f"direct {old.name}" and one.reason]
+        assert "commit refused" in refused[-1].reason
+        freezer.thaw(old.name)
+        for _ in range(20):
+            assert old.rest("GET", "/primary").status != 200
+            time.sleep(0.02)
+        cluster.wait_whole()
+    assert cluster.primary() is taker
+    silent_after(record, old.name, at + cluster.settings.fence_after)
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_killed_guard_is_replaced_armed(cluster: Cluster) -> None:
+    """It is started again with the permit, at once; no client notices, nobody else leads."""
+    primary, before, guard = cluster.primary(), cluster.key("leader"), cluster.primary().guard_pid()
+    assert guard is not None
+    with cluster.writing("direct", "haproxy") as record:
+        at = now()
+        os.kill(guard, signal.SIGKILL)
+        wait_until(lambda: primary.guard_pid() not in (None, guard), "another guard", 2)
+        wait_until(lambda: primary.status()["haagent"]["guard"] == {"alive": True, "armed": True}, "its permit", 2)
+        assert record.longest_gap("haproxy", at, now()).length_s < 1
+    assert cluster.key("leader").create_revision == before.create_revision  # type: ignore[union-attr]
+
+
+def test_killed_backend_is_recovered_from_in_place(cluster: Cluster) -> None:
+    """Fault 6: the same postmaster, term and timeline, and no role but that of the primary in between."""
+    primary, before = cluster.primary(), cluster.key("leader")
+    postmaster, timeline = primary.postmaster_pid(), primary.status()["timeline"]
+    roles: set[str] = set()
+    with cluster.writing() as record:
+        ((backend,),) = primary.sql("SELECT pid FROM pg_stat_activity WHERE usename = 'observer' LIMIT 1")
+        at = now()
+        os.kill(backend, signal.SIGKILL)
+        while not cluster_writes(record, at + 0.1):
+            roles.add(primary.status()["role"])
+            time.sleep(0.01)
+            assert now() - at < 10
+        outage = cluster.outage(record, "multihost", at)
+        cluster.wait_whole()
+    after = cluster.key("leader")
+    assert before is not None
+    assert after is not None
+    assert (after.value, after.create_revision) == (before.value, before.create_revision)
+    assert (primary.postmaster_pid(), primary.status()["timeline"]) == (postmaster, timeline)
+    assert roles == {"primary"}
+    assert outage < 3
+    assert lost_rows(record, cluster.rows()) == []
+
+
+def cluster_writes(record: Record, since: float) -> bool:
+    """Whether a row begun after that instant was acknowledged through HAProxy."""
+    return any(attempt.started_at >= since for attempt in record.acknowledged("haproxy", since))
+
+
+def test_stopped_postmaster_is_seen_and_left(cluster: Cluster) -> None:
+    """Fault 9: no 200 once it has been silent for ``retry_timeout``; after a ttl another node leads, and it follows."""
+    old = cluster.primary()
+    postmaster = old.postmaster_pid()
+    assert postmaster is not None
+    with cluster.writing() as record:
+        at = now()
+        os.kill(postmaster, signal.SIGSTOP)
+        wait_until(lambda: old.rest("GET", "/primary").status == 503, "an end of its 200", 6)
+        assert "SIGSTOP" in old.status()["haagent"]["unreachable_why"]
+        taker = cluster.primary(cluster.settings.ttl + 8, other_than=old)
+        cluster.wait_acknowledged(record, at + cluster.settings.ttl, 10, "haproxy")
+        cluster.wait_whole()
+    assert cluster.primary() is taker
+    assert not alive(postmaster)
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_stopped_backend_holds_up_no_fencing(cluster: Cluster) -> None:
+    """Fault 10: cut off from etcd, the orderly stop waits for it in vain; the guard stays armed until none is left."""
+    assert cluster.network is not None
+    hosts = cluster.network.hosts
+    old = cluster.primary()
+    with cluster.writing() as record, old.connect() as client:
+        backend = client.info.backend_pid
+        os.kill(backend, signal.SIGSTOP)
+        at = now()
+        hosts[old.name].cut_off([hosts[name] for name in ("etcd1", "etcd2", "etcd3")])
+
+        def gone() -> bool:
+            if alive(backend):
+                armed = old.status()["haagent"]["guard"]["armed"]
+                assert armed or not alive(backend), "the guard was disarmed while a backend lived"
+            return not alive(backend) and old.postmaster_pid() is None
+
+        wait_until(gone, "the end of every process", cluster.settings.ttl, 0.02)
+        assert now() - at < cluster.settings.ttl
+        taker = cluster.primary(cluster.settings.ttl + 10, other_than=old)
+        hosts[old.name].heal()
+        cluster.wait_whole()
+    assert cluster.primary() is taker
+    silent_after(record, old.name, at + cluster.settings.fence_after)
+
+
+def test_logs_that_nobody_takes_change_nothing(cluster: Cluster) -> None:
+    """Faults 11 and 50: a full pipe for its output, and a file system for its log that hangs; it leads on."""
+    primary, before = cluster.primary(), cluster.key("leader")
+    disk = Disk(cluster.home / "log.img", cluster.home / "log", mib=8)
+    try:
+        disk.own("postgres")
+        primary.sections["log"] = {"dir": str(disk.at), "level": "DEBUG"}
+        primary.write_config()
+        primary.kill_agent()
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, bytes(65536)):
+                continue
+        os.set_blocking(writer, True)
+        primary.start(output=writer)
+        wait_until(lambda: primary.rest("GET", "/primary").status == 200, "an agent that resumed", 10)
+        with cluster.writing("direct", "haproxy") as record:
+            at = now()
+            disk.freeze()
+            renewals = primary.metric("haagent_renewals_total")
+            time.sleep(cluster.settings.ttl + 2)
+            assert primary.metric("haagent_renewals_total") > renewals + 5
+            assert record.longest_gap("direct", at, now()).length_s < 2
+        os.close(reader)
+        os.close(writer)
+    finally:
+        disk.thaw()
+        del primary.sections["log"]
+        primary.write_config()
+        primary.kill_agent()
+        primary.start()
+        disk.end()
+    cluster.wait_whole()
+    after = cluster.key("leader")
+    assert before is not None
+    assert after is not None
+    assert (after.value, after.create_revision) == (before.value, before.create_revision)
+
+
+def test_callbacks_that_hang_or_fail_hold_nothing_up(cluster: Cluster) -> None:
+    """Fault 13: a change of leader takes no longer for them, and they are told of; a veto passes the lease on."""
+    old, (vetoes, taker) = cluster.primary(), cluster.standbys()
+    callbacks = {"on_stop": "/bin/false", "on_role_change": "/bin/sleep 600"}
+    for node, own in ((old, {"callbacks": callbacks}), (vetoes, {"callbacks": callbacks, "pre_promote": "/bin/false"})):
+        node.sections["postgresql"] = own
+        node.write_config()
+        node.kill_agent()
+        node.start()
+    cluster.wait_whole()
+    try:
+        with cluster.writing() as record:
+            at = now()
+            said = vetoes.log.stat().st_size
+            old.rest("POST", "/switchover", {"leader": old.name, "candidate": vetoes.name}, timeout_s=30)
+            cluster.wait_acknowledged(record, at + 1, 15, "haproxy")
+            assert cluster.primary() is not vetoes
+            assert "/bin/false ended with exit code 1" in vetoes.log.read_text(errors="replace")[said:]
+            if cluster.primary() is old:
+                reply = old.rest("POST", "/switchover", {"leader": old.name, "candidate": taker.name}, timeout_s=30)
+                assert reply.status == 200, reply
+            assert "callback on_stop primary ended with exit code 1" in old.log.read_text(errors="replace")
+            cluster.wait_whole()
+        assert lost_rows(record, cluster.rows()) == []
+    finally:
+        for node in (old, vetoes):
+            del node.sections["postgresql"]
+            node.write_config()
+            node.kill_agent()
+            node.start()
+
+
 def test_orderly_stop_hands_over_at_once(cluster: Cluster) -> None:
     """Fault 12: SIGTERM ends PostgreSQL and gives the leader key up; nothing acknowledged is lost; exit code 0."""
     old = cluster.primary()
@@ -178,3 +369,23 @@ def test_orderly_stop_hands_over_at_once(cluster: Cluster) -> None:
         old.start()
         cluster.wait_whole()
     assert lost_rows(record, cluster.rows()) == []
+
+
+def test_crashes_in_a_row_end_with_another_primary(cluster: Cluster) -> None:
+    """Fault 8: after three starts in place within five minutes leadership is given up; no endless loop."""
+    old, kills = cluster.primary(), 0
+    with cluster.writing() as record:
+        until = now() + 30
+        while cluster.leader() in (old, None) and now() < until:
+            if old.rest("GET", "/primary").status == 200:
+                old.kill_postmaster()
+                kills += 1
+            time.sleep(0.05)
+        taker = cluster.primary(10, other_than=old)
+        cluster.wait_whole()
+    assert 1 <= kills <= 4
+    assert cluster.primary() is taker
+    assert "has crashed too often" in old.log.read_text(errors="replace")
+    assert lost_rows(record, cluster.rows()) == []
+    old.kill_agent()  # with it goes its memory of the crashes, which would outlive this test
+    old.start()

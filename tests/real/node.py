@@ -35,7 +35,7 @@ class Node:
     user: str | None = "postgres"
     tags: dict[str, Any] = field(default_factory=dict)
     sections: dict[str, Any] = field(default_factory=dict)
-    """Further sections of this node's own file, in place of the usual ones."""
+    """More for the sections of this node's own file."""
     agent: Process | None = None
 
     @property
@@ -71,7 +71,9 @@ class Node:
 
     def write_config(self) -> None:
         """Write the YAML file anew from what is set here."""
-        content = node_config(self.settings, self.place, self.etcd, self.tags) | self.sections
+        content = node_config(self.settings, self.place, self.etcd, self.tags)
+        for name, section in self.sections.items():
+            content[name] = {**content.get(name, {}), **section}
         self.config_file.write_text(yaml.safe_dump(content, sort_keys=False))
         self.config_file.chmod(0o600)
         self.own(self.config_file)
@@ -83,12 +85,12 @@ class Node:
 
     # --- the agent ---------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start the agent; what it did before stays in the log."""
+    def start(self, output: int | None = None) -> None:
+        """Start the agent; what it did before stays in the log, unless it is to write to that descriptor."""
         argv = self.host.command([*self.program.argv, str(self.config_file)], self.user)
         environment = {"HOME": str(self.place.directory), "LANG": "C.UTF-8", **self.host.environment()}
         self.agent = Process(argv, self.log, environment)
-        self.agent.start()
+        self.agent.start(output)
 
     def stop(self, timeout_s: float = 30) -> int:
         """Ask the agent to end in good order; its exit code."""
@@ -128,6 +130,14 @@ class Node:
         """The agent and what runs beside it that is neither PostgreSQL nor etcd: what a node costs."""
         tree = self.pids()
         return {pid for pid in tree if program_of(pid).startswith("python")}
+
+    def guard_pid(self) -> int | None:
+        """The process id of its guard, if there is one."""
+        for pid in self.host.pids():
+            with contextlib.suppress(OSError):
+                if b"haagent.guard" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+        return None
 
     # --- PostgreSQL --------------------------------------------------------------------------------------------
 

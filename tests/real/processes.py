@@ -22,14 +22,14 @@ class Process:
     environment: Mapping[str, str] = field(default_factory=dict)
     child: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it (again, if it has ended); its output is appended to the log."""
+    def start(self, output: int | None = None) -> None:
+        """Start it (again, if it has ended); its output is appended to the log, or goes to that descriptor."""
         self.reap(5)
         with self.log.open("ab") as out:
             self.child = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=out if output is None else output,
                 stderr=subprocess.STDOUT,
                 env={"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), **self.environment},
                 cwd=self.log.parent,

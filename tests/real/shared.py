@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.postgres import own_postgres
 from tests.real.cluster import Cluster, in_namespaces
 from tests.real.programs import AgentProgram
 from tests.real.settings import ClusterSettings
@@ -40,6 +42,9 @@ class Shared:
     def _fresh(self) -> Cluster:
         assert not self._hopeless, f"no cluster came into being before: {self._hopeless}"
         cluster = self._stack.enter_context(in_namespaces(self._program, self._settings))
+        bin_dir, _ = own_postgres(cluster.home, fence=True)
+        for node in cluster.nodes:
+            node.place = replace(node.place, bin_dir=bin_dir)
         try:
             cluster.start()
         except (AssertionError, OSError) as error:

@@ -193,3 +193,13 @@ def test_the_progress_of_a_job_is_shown_while_it_runs() -> None:
         "eta_s": 3.2,
     }
     assert "job" not in status(a_view(job=replace(job, done=True)))["haagent"]
+
+
+def test_a_crash_that_is_recovered_from_in_place_is_no_change_of_role() -> None:
+    """Fault 6."""
+    recovering = replace(a_primary(), server=None, starting=True)
+    for postgres, state in ((recovering, State.PROMOTING), (stopped(), State.PRIMARY)):
+        view = a_primary_view(postgres=postgres, memory=a_memory(state, told_role="primary"))
+        document = status(view)
+        assert (document["role"], document["state"] == "running") == ("primary", False)
+        assert status(replace(view, lease=LeaseFacts()))["role"] == "replica", "without a permit it claims nothing"
