@@ -12,6 +12,7 @@ from haagent.core.actions import Plan
 from haagent.core.facts import Document, Settings, View
 from haagent.core.lease import timing
 from haagent.dcs.etcd import EtcdDcs
+from haagent.watchdog.device import WatchdogSettings
 from tests.sim.world.dcs import MEMBERS, PREFIX, SimLink
 from tests.sim.world.etcd import FakeKv
 from tests.sim.world.events import StateChanged
@@ -20,6 +21,7 @@ from tests.sim.world.hosts import SimStore
 from tests.sim.world.knobs import Knobs
 from tests.sim.world.peers import SimPeers
 from tests.sim.world.postgres import SimPostgres
+from tests.sim.world.watchdog import SimWatchdog
 
 if TYPE_CHECKING:
     from tests.sim.world.hosts import Host
@@ -77,5 +79,6 @@ def production_agent(world: World, host: Host, process: Process) -> Agent:
         peers=SimPeers(world, host),
         clock=host.clock,
         store=SimStore(host),
+        watchdog=SimWatchdog(WatchdogSettings(world.knobs.watchdog, safety_margin=world.knobs.safety_margin), host),
     )
     return Agent(world.me(host), ports, settings_reader(world.knobs), noted=noted)

@@ -15,6 +15,7 @@ from tests.sim.world.guard import GuardProcess
 from tests.sim.world.server import CommitFailedError, Server
 from tests.sim.world.time import Clock, Process
 from tests.sim.world.wal import Data
+from tests.sim.world.watchdog import Timer
 
 if TYPE_CHECKING:
     from tests.sim.world.world import AgentLike, World
@@ -61,6 +62,7 @@ class Host:
         """The end of the permit as the commit fence reads it."""
         self.on_server_end: Callable[[str], None] | None = None
         self.on_sender_end: Callable[[str], None] | None = None
+        self.device = Timer(world, self)
         self._pids = 1000
 
     # --- PostgreSQL ---
@@ -202,6 +204,7 @@ class Host:
             self.server.end("power off")
         self.guard = None
         self.page_until = None
+        self.device.stop()
         self.world.network.unplug(self.name)
 
     def power_on(self) -> None:

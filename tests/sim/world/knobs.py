@@ -19,6 +19,8 @@ class Knobs:
     loop_wait: float = 3.0
     retry_timeout: float = 3.0
     fence: bool = False
+    watchdog: str = "off"
+    safety_margin: int = 5
     synchronous_mode: str = "off"
     synchronous_mode_strict: bool = False
     synchronous_node_count: int = 1
