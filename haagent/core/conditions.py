@@ -508,7 +508,9 @@ def _names_other(v: View) -> bool:
         return False
     if request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         return False
-    if v.memory.since and v.now - v.memory.since > PATIENCE_S:
+    beat = v.cluster.heartbeat
+    vacant_since = v.memory.since if beat is None else beat.seen_at
+    if vacant_since and v.now - vacant_since > PATIENCE_S:
         return False
     if request.candidate is not None:
         named = v.snapshot.member(request.candidate)

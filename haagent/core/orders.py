@@ -380,7 +380,14 @@ def leave_unwatched(v: View) -> Orders:
     """The leader key was won, but the watchdog device that leading requires can't be had."""
     orders = resign(v)
     changes = {**orders.memory, "stand_back_until": later(v.now, STAND_BACK_S)}
-    return replace(orders, memory=changes, detail=v.watchdog.why)
+    return replace(orders, actions=(*orders.actions, *_withdraw(v)), memory=changes, detail=v.watchdog.why)
+
+
+def _withdraw(v: View) -> tuple[Action, ...]:
+    """A change of leader to this node came to nothing: the others need not wait for it."""
+    request = v.snapshot.failover if v.snapshot else None
+    mine = request is not None and request.candidate == v.me.name
+    return (PutFailover(None, None, None, request.revision),) if request is not None and mine else ()
 
 
 def pre_promote(v: View) -> Orders:
@@ -581,9 +588,8 @@ def stopped(v: View) -> Orders:
 
 def veto(v: View) -> Orders:
     orders = resign(v)
-    return replace(
-        orders, memory={**orders.memory, "stand_back_until": later(v.now, STAND_BACK_S)}, detail=_job_error(v)
-    )
+    changes = {**orders.memory, "stand_back_until": later(v.now, STAND_BACK_S)}
+    return replace(orders, actions=(*orders.actions, *_withdraw(v)), memory=changes, detail=_job_error(v))
 
 
 def resign_and_leave(v: View) -> Orders:

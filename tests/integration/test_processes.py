@@ -397,8 +397,9 @@ def test_crashes_in_a_row_end_with_another_primary(cluster: Cluster) -> None:
     with cluster.writing() as record:
         until = now() + 30
         while cluster.leader() in (old, None) and now() < until:
-            if old.rest("GET", "/primary").status == 200:
-                old.kill_postmaster()
+            pid = old.postmaster_pid()
+            if pid is not None and old.rest("GET", "/primary").status == 200 and alive(pid):
+                os.kill(pid, signal.SIGKILL)
                 kills += 1
             time.sleep(0.05)
         taker = cluster.primary(10, other_than=old)

@@ -18,6 +18,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
+from haagent.core.conditions import why_not_me
 from haagent.core.decide import decide
 from haagent.core.facts import (
     DataKind,
@@ -36,6 +37,7 @@ from haagent.core.terms import Lsn, Revision, Term, later
 from tests.builders import (
     LEASE,
     NOW,
+    TERM,
     a_cluster,
     a_guard,
     a_lease,
@@ -229,3 +231,30 @@ def test_a_rewind_whose_source_is_away_is_tried_until_it_is_back() -> None:
     )
     assert plan.memory.attempts == 0
     assert plan.memory.retry_at > NOW
+
+
+def test_a_veto_withdraws_the_request_that_named_this_node() -> None:
+    """Fault 13: the others need not wait for a candidate that is not to be promoted."""
+    request = FailoverKey(Revision(9), leader="a", candidate="b")
+    job = JobFacts("pre_promote", NOW, done=True, error="/bin/false ended with exit code 1")
+    view = a_view(
+        memory=a_memory(State.CANDIDATE),
+        lease=a_lease(),
+        guard=a_guard(permit_s=8),
+        cluster=a_cluster(leader="b", failover=request),
+        job=job,
+    )
+    kinds = [type(action) for action in decide(view).actions]
+    assert kinds.index(Resign) < kinds.index(PutFailover)
+
+
+def test_a_named_candidate_that_does_not_come_is_waited_for_once_and_not_for_ever() -> None:
+    """Fault 85: whatever state this node passed through meanwhile, the wait counts from the last leader's heartbeat."""
+    request = FailoverKey(Revision(9), leader="a", candidate="c")
+    cluster = a_cluster(leader=None, failover=request, released=TERM)
+    for state in (State.STANDBY, State.CANDIDATE):
+        memory = a_memory(state, since=later(NOW, -0.1))
+        for silent_s, waits in ((1.0, True), (4.0, False)):
+            beat = Heartbeat(TERM, Revision(110), later(NOW, -silent_s), 10.0, "a")
+            view = a_view(cluster=replace(cluster, heartbeat=beat), memory=memory)
+            assert ("is under way" in (why_not_me(view) or "")) is waits
