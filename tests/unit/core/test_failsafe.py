@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from haagent.agent.journal import decision
 from haagent.core import failsafe
@@ -25,6 +27,7 @@ from haagent.core.facts import (
     SlotFacts,
     View,
 )
+from haagent.core.lease import DRIFT, timing
 from haagent.core.states import State
 from haagent.core.status import cluster_unlocked, status
 from haagent.core.terms import Instant, Lsn, Revision, Term, later
@@ -238,8 +241,8 @@ def test_a_replica_follows_whom_it_promised_to_wait_for_and_lets_no_slot_lag_beh
 
 def test_only_whom_the_key_names_may_lead() -> None:
     """Also when the mode was turned off since: its leader may not have heard of that."""
-    for settings in (ON, some_settings()):
-        out = replica(settings=settings, cluster=named("a", "c", leader=None))
+    for chosen in (ON, some_settings()):
+        out = replica(settings=chosen, cluster=named("a", "c", leader=None))
         assert "the key failsafe names a, c, not b" in str(why_not_me(out))
         assert not eligible(out)
     assert eligible(replica(cluster=a_cluster(leader=None)))
@@ -351,6 +354,70 @@ def test_a_member_that_cannot_be_asked_is_not_let_in() -> None:
 )
 def test_what_the_disk_keeps_of_the_key_is_read_leniently(stored: object, found: object) -> None:
     assert failsafe.kept(stored) == found
+
+
+class Store:
+    """The failsafe key in etcd, and a leader's writes to it that may land at any later moment, or never."""
+
+    def __init__(self) -> None:
+        self.revision, self.names = 50, frozenset("ab")
+        self.under_way: list[tuple[int, frozenset[str]]] = []
+
+    def land(self, number: int) -> None:
+        expected, names = self.under_way[number % len(self.under_way)]
+        if expected == self.revision:
+            self.revision, self.names = self.revision + 1, names
+
+    def seen_with(self, alive: frozenset[str]) -> ClusterFacts:
+        urls = {name: URLS[name] for name in sorted(self.names)}
+        found = a_cluster(*map(a_member, sorted(alive | {"a"})), failsafe=urls)
+        assert found.snapshot is not None
+        return replace(found, snapshot=replace(found.snapshot, failsafe_revision=Revision(self.revision)))
+
+
+STEPS = st.tuples(st.sampled_from(["tick", "land", "restart"]), st.sets(st.sampled_from("bc")), st.integers(0, 9))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(STEPS, max_size=25))
+def test_whoever_may_lead_is_always_among_those_who_are_asked(steps: list[tuple[str, set[str], int]]) -> None:
+    """Whatever becomes of the leader's writes, and however often its agent is restarted."""
+    store = Store()
+    seen = store.seen_with(frozenset("abc"))
+    memory, disk = a_memory(State.PRIMARY), None
+    for what, alive, number in steps:
+        if what == "land" and store.under_way:
+            store.land(number)
+        elif what == "restart":
+            memory = a_memory(State.PRIMARY, failsafe_known=disk)
+            seen = store.seen_with(frozenset(alive))
+        elif what == "tick":
+            if number % 2:
+                seen = store.seen_with(frozenset(alive))
+            plan = decide(leader(cluster=seen, memory=memory))
+            for action in plan.actions:
+                if isinstance(action, RememberFailsafe):
+                    disk = action.known
+                if isinstance(action, PutFailsafe):
+                    assert action.members is not None
+                    store.under_way.append((int(action.expected), frozenset(action.members)))
+            memory = plan.memory
+        asked = failsafe.mandate(leader(cluster=seen, memory=memory))
+        assert asked is not None
+        assert store.names - {"a"} <= asked.members.keys()
+
+
+@given(
+    st.floats(3, 600),
+    st.floats(-DRIFT / 2, DRIFT / 2),
+    st.floats(-DRIFT / 2, DRIFT / 2),
+    st.floats(0, 100),
+)
+def test_the_permit_ends_before_the_promise(ttl: float, fast: float, faster: float, on_the_way_s: float) -> None:
+    """In true time, on two clocks whose rates differ by no more than is promised."""
+    permit_s = timing(ttl, 1, 1).fence_after / (1 + fast)
+    promise_s = on_the_way_s + failsafe.length(ttl) / (1 + faster)
+    assert permit_s < promise_s
 
 
 # --- while it is at work ---
