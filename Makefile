@@ -19,6 +19,7 @@ endif
 BIN := $(VENV)/bin
 PATRONI := $(PLACE)/patroni
 CHECK_PATRONI := $(PLACE)/check_patroni
+SCHEMATHESIS := $(PLACE)/schemathesis
 VIP_MANAGER := $(PLACE)/vip-manager
 RUN := env PATH="$(BIN):$$PATH" $(BIN)/python
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -73,6 +74,12 @@ $(CHECK_PATRONI)/.installed: $(PLACE)/place
 	@$(CHECK_PATRONI)/bin/python -m pip install --quiet --disable-pip-version-check 'check_patroni>=2.2,<3'
 	@touch $@
 
+$(SCHEMATHESIS)/.installed: $(PLACE)/place
+	@echo "Installing schemathesis ..."
+	@[ -x $(SCHEMATHESIS)/bin/python ] || $(PYTHON) -m venv $(SCHEMATHESIS)
+	@$(SCHEMATHESIS)/bin/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.30,<5'
+	@touch $@
+
 $(VIP_MANAGER)/.installed: $(PLACE)/place
 	@echo "Fetching vip-manager ..."
 	@mkdir -p $(VIP_MANAGER)
@@ -80,7 +87,7 @@ $(VIP_MANAGER)/.installed: $(PLACE)/place
 	@touch $@
 
 .PHONY: clients clients-place
-clients: $(PATRONI)/.installed $(CHECK_PATRONI)/.installed $(VIP_MANAGER)/.installed
+clients: $(PATRONI)/.installed $(CHECK_PATRONI)/.installed $(SCHEMATHESIS)/.installed $(VIP_MANAGER)/.installed
 clients-place:
 	@echo $(PLACE)
 

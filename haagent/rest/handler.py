@@ -6,9 +6,10 @@ It holds no condition of its own about the cluster. Whatever a client sends, it 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,9 +22,9 @@ from haagent.core.conditions import leads
 from haagent.core.facts import Document, View
 from haagent.core.status import status
 from haagent.core.terms import Instant
-from haagent.rest import metrics
+from haagent.rest import metrics, openapi
 from haagent.rest.access import Access, Denial, credentials
-from haagent.rest.routes import TABLE, Kind, Route, allowed
+from haagent.rest.routes import TABLE, Field, Kind, Route, allowed
 from haagent.rest.settings import RestSettings
 
 log = logging.getLogger(__name__)
@@ -143,6 +144,8 @@ class Handler:
                 return 200, self._metrics.render(), metrics.CONTENT_TYPE, _NONE
             case "journal":
                 return self._decisions(query)
+            case "openapi":
+                return 200, _described(), JSON_TYPE, _NONE
             case name:
                 return _render(answers.DOCUMENTS[name](self._current()))
 
@@ -202,7 +205,12 @@ class Handler:
             raw = await request.read()
         if not raw.strip() and not route.body:
             return {}
-        return parse_object(raw)
+        return typed(route.fields, parse_object(raw))
+
+
+@functools.cache
+def _described() -> bytes:
+    return json.dumps(openapi.render(), ensure_ascii=False).encode()
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -221,6 +229,31 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return found
 
 
+def typed(fields: Sequence[Field], body: dict[str, Any]) -> dict[str, Any]:
+    """The body with booleans that came as words made booleans; BodyError when a field is of another type than declared.
+
+    What is null counts as absent.
+    """
+    result = dict(body)
+    for one in fields:
+        value = body.get(one.name)
+        if value is None:
+            continue
+        if one.kind == "boolean" and isinstance(value, str):
+            result[one.name] = value = _WORDS.get(value.lower(), value)
+        if not isinstance(value, _TYPES[one.kind]) or (one.kind == "scalar" and isinstance(value, bool)):
+            kind = "string or number" if one.kind == "scalar" else one.kind
+            raise BodyError(f"{one.name} is a JSON {_JSON_TYPES.get(type(value), 'object')}; a {kind} is expected")
+    return result
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "boolean": bool,
+    "object": dict,
+    "scalar": (str, int, float),
+}
+_WORDS: Mapping[str, bool] = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _JSON_TYPES: Mapping[type, str] = {list: "array", str: "string", int: "number", float: "number", bool: "boolean"}
 
 
@@ -262,6 +295,6 @@ def _render(answer: Answer) -> Reply:
 def _not_found(path: str, method: str) -> Reply:
     methods = allowed(path)
     if not methods:
-        return _text(404, f"there is no {path[:100]}; docs/reference/openapi.json lists what there is")
+        return _text(404, f"there is no {path[:100]}; GET /haagent/openapi.json lists what there is")
     code, body, kind, _ = _text(405, f"{path} knows {', '.join(methods)}, not {method[:20]}")
     return code, body, kind, {"Allow": ", ".join(methods)}

@@ -21,6 +21,7 @@ _DOCUMENT_TYPES = {
     "cluster": "object",
     "failsafe": "object",
     "journal": "array",
+    "openapi": "object",
 }
 _UNSAFE_JSON = frozenset({"patch_config", "put_config"})
 
@@ -71,7 +72,7 @@ def _operation(route: Route, method: str, path: str) -> dict[str, Any]:
 def _parameter(one: Parameter) -> dict[str, Any]:
     """A pattern of names is an object whose fields are spread over the query."""
     if one.pattern:
-        name, schema = f"{one.name}x", {"type": "object", "additionalProperties": _TEXT}
+        name, schema = f"{one.name}x", {"type": "object", "additionalProperties": True}
         return {"name": name, "in": "query", "description": one.summary, "explode": True, "schema": schema}
     return {
         "name": one.name,
@@ -85,11 +86,20 @@ def _parameter(one: Parameter) -> dict[str, Any]:
 def _body(fields: tuple[Field, ...]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object"}
     if fields:
-        schema["properties"] = {one.name: {"type": one.kind, "description": one.summary} for one in fields}
+        schema["properties"] = {one.name: _field(one) for one in fields}
     required = [one.name for one in fields if one.required]
     if required:
         schema["required"] = required
     return schema
+
+
+def _field(one: Field) -> dict[str, Any]:
+    kind: dict[str, Any] = {"type": one.kind}
+    if one.kind == "scalar":
+        kind = {"anyOf": [_TEXT, {"type": "number"}]}
+    if one.kind == "boolean":
+        kind = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["true", "on", "yes", "false", "off", "no"]}]}
+    return {**kind, "description": one.summary, **({} if one.required else {"nullable": True})}
 
 
 def _reply(route: Route, method: str, code: int, text: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of the JSON body of a request; ``kind`` is a JSON type."""
+    """A field of the JSON body of a request; ``kind`` is a JSON type, or ``scalar``: a string or a number."""
 
     name: str
     kind: str
@@ -128,6 +128,7 @@ _DOCUMENTS = (
         {200: "one record a decision, oldest first", 400: "limit is no number from 1 to 1000", 404: "none is kept"},
         (_LIMIT,),
     ),
+    _document("openapi", "/haagent/openapi.json", "This description of the API (haagent's own)", {200: "OpenAPI 3.0"}),
     _document("failsafe", "/failsafe", "The members of failsafe mode", {200: "name: api_url", 502: "it is off"}),
 )
 
@@ -157,8 +158,8 @@ _RESTART_FIELDS = (
     Field("schedule", "string", "when, ISO 8601 with a time zone; at once if absent"),
     Field("role", "string", "only if the node then has this role: primary or replica"),
     Field("restart_pending", "boolean", "only if a parameter waits for a restart"),
-    Field("postgres_version", "string", "only if the server is older than this"),
-    Field("timeout", "string", "how long PostgreSQL may take to accept connections, such as 30s"),
+    Field("postgres_version", "scalar", "only if the server is older than this"),
+    Field("timeout", "scalar", "how long PostgreSQL may take to accept connections, such as 30s"),
 )
 
 _REQUESTS = (

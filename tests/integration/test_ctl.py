@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from haagent.config.parameters import NEEDS_RESTART
-from tests.real.cluster import Cluster
+from tests.real.cluster import Cluster, make_node
 from tests.real.settings import PASSWORD, SUPERUSER
 from tests.real.waiting import wait_until
 
@@ -66,6 +68,42 @@ def test_an_impossible_switchover_changes_nothing(cluster: Cluster) -> None:
     said = ctl(cluster, "switchover", "--candidate", "nobody", "--force", expected=1)
     assert "nobody is no member" in said
     assert cluster.primary() is old
+
+
+def test_nobody_takes_over_in_maintenance_mode_until_it_ends(cluster: Cluster) -> None:
+    """Fault 89: the leader's host dies in maintenance mode: the list says so, and resume lets another take over."""
+    old = cluster.primary()
+    ctl(cluster, "pause", "--wait")
+    old.power_off()
+    try:
+        wait_until(lambda: cluster.key("leader") is None, "the lease to run out", cluster.settings.ttl * 2)
+        time.sleep(2 * cluster.settings.loop_wait)
+        assert cluster.key("leader") is None
+        said = ctl(cluster, "list")
+        assert "Maintenance mode: on" in said
+        assert "No member leads" in said
+        ctl(cluster, "resume")
+        assert cluster.primary_seen_by_clients(15, other_than=old) is not old
+    finally:
+        old.power_on()
+    cluster.wait_whole()
+
+
+def test_a_second_agent_of_a_running_name_ends_before_it_touches_anything(cluster: Cluster) -> None:
+    """Fault 91."""
+    assert cluster.network is not None
+    standby, place = cluster.standbys()[0], cluster.home / "namesake"
+    twin = make_node(cluster, cluster.client, standby.program)
+    twin.place = replace(twin.place, name=standby.name, directory=place)
+    twin.prepare()
+    twin.start()
+    cluster.extra.append(twin)
+    wait_until(lambda: not twin.agent_runs, "the second agent to end", 15)
+    assert twin.agent is not None
+    assert twin.agent.reap(1) == 1
+    assert f"CRITICAL: a member named {standby.name} of cluster trial is running already" in twin.log.read_text()
+    assert not twin.place.data_dir.exists()
+    assert cluster.complaints() == []
 
 
 def test_maintenance_mode_is_followed_by_all(cluster: Cluster) -> None:

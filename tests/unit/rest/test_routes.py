@@ -20,7 +20,7 @@ def test_no_path_is_declared_twice() -> None:
 def test_every_check_is_reached_by_a_route_and_every_route_has_its_answer() -> None:
     named = {kind: {route.handler for route in ROUTES if route.kind is kind} for kind in Kind}
     assert named[Kind.CHECK] == set(CHECKS)
-    assert named[Kind.DOCUMENT] == {*DOCUMENTS, "status", "liveness", "metrics", "journal"}
+    assert named[Kind.DOCUMENT] == {*DOCUMENTS, "status", "liveness", "metrics", "journal", "openapi"}
 
 
 def test_what_changes_something_is_never_a_get() -> None:

@@ -198,6 +198,37 @@ async def test_what_is_no_json_object_is_refused_before_it_reaches_the_core(serv
     assert node.submitted == []
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "taken"),
+    [
+        ("/reinitialize", {"force": True}, {"force": True}),
+        ("/reinitialize", {"force": "false", "from_leader": "on"}, {"force": False, "from_leader": True}),
+        ("/reinitialize", {"force": "perhaps"}, "force is a JSON string; a boolean is expected"),
+        ("/reinitialize", {"force": 1}, "force is a JSON number; a boolean is expected"),
+        ("/restart", {"timeout": 30, "role": None}, {"timeout": 30, "role": None}),
+        ("/restart", {"timeout": True}, "timeout is a JSON boolean; a string or number is expected"),
+        ("/switchover", {"leader": ["a"]}, "leader is a JSON array; a string is expected"),
+        ("/failover", {"candidate": {}}, "candidate is a JSON object; a string is expected"),
+    ],
+)
+async def test_fields_are_of_their_declared_types(
+    serve: Serve, path: str, body: dict[str, object], taken: object
+) -> None:
+    """Booleans may come as words, null counts as absent."""
+    node = await serve(Node())
+    status, text, _ = await ask(node, "POST", path, json.dumps(body).encode())
+    assert (status, node.submitted[0][1] if node.submitted else text) == (
+        200 if isinstance(taken, dict) else 400,
+        taken,
+    )
+
+
+async def test_the_description_of_the_api_is_served(serve: Serve) -> None:
+    status, text, _ = await ask(await serve(Node()), "GET", "/haagent/openapi.json")
+    assert status == 200
+    assert set(json.loads(text)["paths"]) == {path for _, path in TABLE}
+
+
 async def test_a_body_that_is_too_large_is_refused(serve: Serve) -> None:
     node = await serve(Node(settings=listening(max_body=1000)))
     status, text, _ = await ask(node, "PATCH", "/config", b'{"a": "' + b"x" * 2000 + b'"}')
