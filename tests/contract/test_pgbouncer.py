@@ -82,6 +82,7 @@ def test_it_takes_every_setting_as_written(pool: Pool) -> None:
 
 
 def test_a_client_waits_for_a_primary_and_the_server_is_looked_for_twice_a_second(pool: Pool) -> None:
+    """Fault 99: clients wait by themselves: no agent pauses the pool, so that none can die before it resumes it."""
     ends: list[str] = []
 
     def client() -> None:
