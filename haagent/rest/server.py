@@ -28,6 +28,8 @@ _QUIET.setLevel(logging.CRITICAL)
 
 RESOLVE_TIMEOUT_S = 5.0
 STOP_TIMEOUT_S = 1.0
+HANDSHAKE_TIMEOUT_S = 3.0
+"""How long a client may take to agree on TLS; those that do not are not among the connections that are counted."""
 
 
 class ListenError(OSError):
@@ -122,7 +124,7 @@ class RestServer:
                 sock=one.dup(),
                 ssl=context,
                 backlog=self._settings.request_queue_size,
-                ssl_handshake_timeout=self._settings.body_timeout_s if context else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if context else None,
             )
             self._listeners.append(listener)
         scheme = "https" if context else "http"

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import resource
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haagent.core.answers import Answer
-from tests.unit.rest.conftest import Node, Serve, listening
+from haagent.rest.settings import ClientSettings, client_context
+from tests.unit.rest.conftest import Certificates, Node, Serve, listening
 from tests.unit.rest.served import Served
 
 IDLE = 10_000
@@ -90,10 +92,10 @@ def test_it_still_answers_after_all_that(served: Served, caplog: pytest.LogCaptu
 # --- many at once ---
 
 
-async def took(port: int) -> float:
-    """How long GET /primary takes over a new connection; seconds."""
+async def took(port: int, context: ssl.SSLContext | None = None) -> float:
+    """How long HEAD /primary takes over a new connection; seconds."""
     began = time.monotonic()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
     writer.write(CLOSING)
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     writer.close()
@@ -140,4 +142,13 @@ async def test_requests_that_never_end_keep_nobody_out(serve: Serve) -> None:
     node = await serve(Node())
     async with held(node.port, 1500, b"GET /primary HTTP/1.1\r\nX-Long: "):
         times = sorted([await took(node.port) for _ in range(11)])
+    assert times[5] < QUICK_S, times
+
+
+async def test_handshakes_that_never_end_keep_nobody_out(serve: Serve, certificates: Certificates) -> None:
+    settings = listening(certfile=certificates.cert, keyfile=certificates.key)
+    node = await serve(Node(settings=settings))
+    context = client_context(ClientSettings(cacert=certificates.ca))
+    async with held(node.port, 700, b"\x16\x03\x01"):
+        times = sorted([await took(node.port, context) for _ in range(11)])
     assert times[5] < QUICK_S, times
