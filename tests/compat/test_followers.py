@@ -211,26 +211,6 @@ def test_they_follow_a_switchover(followers: Followers, cluster: Cluster, patron
     print(f"all follow {now() - switched_at:.1f} s after the switchover")
 
 
-def _withstands_a_storm(cluster: Cluster, leader: Node) -> None:
-    """Fault 100: ten times max_connections come at once; the leader keeps its key and answers its checks."""
-    startup = b"\0\3\0\0user\0" + OBSERVER.encode() + b"\0database\0postgres\0\0"
-    before, slowest = cluster.key("leader"), 0.0
-    with contextlib.ExitStack() as stack:
-        for number in range(10 * int(leader.sql("SHOW max_connections")[0][0])):
-            with cluster.client.inside(), contextlib.suppress(OSError):
-                one = stack.enter_context(socket.create_connection((ADDRESS, 5432), timeout=1))
-                one.sendall((len(startup) + 4).to_bytes(4) + startup)
-            if number % 50 == 0:
-                asked_at = now()
-                assert leader.rest("GET", "/primary").status == 200
-                slowest = max(slowest, now() - asked_at)
-    after = cluster.key("leader")
-    assert before is not None
-    assert after is not None
-    assert after.create_revision == before.create_revision
-    assert slowest < 1, f"GET /primary took {slowest:.2f} s in the storm"
-
-
 def test_the_address_leaves_a_leader_whose_agent_died(followers: Followers, cluster: Cluster) -> None:
     """Fault 98: the guard ends PostgreSQL, the key goes to another, and the address with it; it is never on both."""
     old = cluster.primary()
@@ -247,7 +227,6 @@ def test_the_address_leaves_a_leader_whose_agent_died(followers: Followers, clus
     wait_until(moved, f"the address on another node than {old.name}", cluster.settings.ttl * 3, 0.02)
     new = cluster.primary_seen_by_clients(5, other_than=old)
     assert followers.holders() == [new]
-    _withstands_a_storm(cluster, new)
     with cluster.client.inside(), psycopg.connect(host=ADDRESS, user=OBSERVER, dbname="postgres") as connection:
         assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
     assert both * 0.02 < 1, f"two hosts had the address {both} times"
