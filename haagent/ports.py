@@ -283,7 +283,7 @@ class Postgres(Protocol):
         ...
 
     async def move_aside(self, why: str) -> str:
-        """Rename the data directory; its new path."""
+        """Rename the data directory; its new path. What a base backup left unfinished is deleted instead."""
         ...
 
     async def run_hook(self, command: str, arguments: Sequence[str], timeout: float) -> int:

@@ -189,7 +189,7 @@ class Performer:
 
     async def move_aside(self, action: a.MoveAside) -> str:
         path = await self.ports.postgres.move_aside(action.why)
-        log.warning("the data directory was moved aside (%s); it is now %s", action.why, path)
+        log.warning("the data directory was moved aside (%s): %s", action.why, path)
         return path
 
     # --- jobs ---

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, failsafe, intents, publish, synchrony, timelines
+from haagent.core import conditions, failsafe, intents, publish, stalls, synchrony, timelines
 from haagent.core.actions import (
     Action,
     ArmGuard,
@@ -43,7 +43,7 @@ def decide(v: View) -> Plan:
     memory = replace(
         memory, slots_seen=publish.slots_seen(v), history_of=publish.history_of(v), claim=timelines.claim_of(v)
     )
-    v = replace(v, memory=replace(memory, **synchrony.remembered(v)))
+    v = replace(v, memory=replace(memory, **synchrony.remembered(v), **stalls.remembered(v)))
     memory = v.memory
     row = first_fit(v)
     orders = row.do(v)

@@ -219,6 +219,8 @@ class ServerFacts:
     replayed_lsn: Lsn | None = None
     replayed_at: str | None = None
     replay_paused: bool = False
+    short_of: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Parameters of which this standby has less than its primary, which pauses replay: (it has, it needs)."""
     receiver: Receiver | None = None
     senders: tuple[WalSender, ...] = ()
     slots: tuple[SlotFacts, ...] = ()
@@ -628,6 +630,8 @@ class Divergence:
     lost_bytes: int = 0
     lost_commits: int | None = None
     reason: str = ""
+    wal_gone: str = ""
+    """That the other one no longer has the WAL that a standby needs next; empty when it has, or was not asked."""
 
     @property
     def diverged(self) -> bool:
@@ -755,6 +759,17 @@ class InForce:
     """All that was acknowledged under other names lies before it; None until that is sure."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """A standby that neither streams nor gets any further, although its leader runs."""
+
+    lsn: Lsn
+    since: Instant
+    asked_at: Instant | None = None
+    """When the leader was last asked why."""
+    why: str = ""
+
+
 class Goal(Enum):
     """Why PostgreSQL is being stopped, hence what comes after."""
 
@@ -845,6 +860,7 @@ class Memory:
     sync_revision: Revision | None = None
     """The revision of the ``sync`` key as this agent last wrote it; None when it may have a write under way."""
     sync_names: InForce | None = None
+    stalled: Stalled | None = None
     slots_seen: Mapping[str, Instant] = field(default_factory=dict)
     """When the member of each slot was last there: its slot outlives it for ``member_slots_ttl``."""
     failsafe_known: KnownMembers | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import disks, election, failsafe, publish, synchrony, timelines
+from haagent.core import disks, election, failsafe, publish, stalls, synchrony, timelines
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -204,7 +204,7 @@ def follow(v: View) -> Orders:
     changes: dict[str, Any] = {"told_role": v.memory.told_role or "replica"}
     if c.streaming(v):
         changes["rejoins"] = 0
-    return Orders(publish.followed(v), changes, disks.trouble(v) or "")
+    return Orders(publish.followed(v), changes, disks.trouble(v) or stalls.why(v))
 
 
 def rejoin(v: View) -> Orders:
@@ -241,7 +241,16 @@ def note_verdict(v: View) -> Orders:
 
 
 def compare_failed(v: View) -> Orders:
-    return Orders((), _backoff(v) | _used(v), _job_error(v))
+    stalled = v.memory.stalled
+    told = {} if stalled is None else {"stalled": replace(stalled, why=_job_error(v))}
+    return Orders((), _backoff(v) | _used(v) | told, _job_error(v))
+
+
+def ask_why_stalled(v: View) -> Orders:
+    orders, known = compare(v), v.memory.stalled
+    return replace(
+        orders, memory={} if known is None else {"stalled": replace(known, asked_at=v.now)}, detail=stalls.why(v)
+    )
 
 
 def _used(v: View) -> dict[str, Any]:
@@ -293,7 +302,8 @@ def say_trouble(v: View) -> Orders:
 
 def reinit_aside(v: View) -> Orders:
     forgotten = {"goal": Goal.NONE, "divergence": None, "told_role": ""}
-    return Orders((MoveAside("reinitialize"),), _taken_up(v, "reinitialize") | forgotten)
+    gone = v.memory.divergence is not None and v.memory.divergence.wal_gone
+    return Orders((MoveAside("wal gone" if gone else "reinitialize"),), _taken_up(v, "reinitialize") | forgotten)
 
 
 # --- the leader key ---
@@ -528,6 +538,18 @@ def stopper(goal: Goal, mode: str = "fast", kind: str = "") -> Builder:
 
     stop.__name__ = f"stop {mode} for {goal.value}"
     return stop
+
+
+def stop_for_new_copy(v: View) -> Orders:
+    """What the leader no longer has as WAL it has as data."""
+    return replace(stopper(Goal.REINIT)(v), detail=stalls.why(v))
+
+
+def restart_with_more(v: View) -> Orders:
+    """PostgreSQL is started with at least as much as its control file tells of the primary."""
+    short = v.postgres.server.short_of if v.postgres.server else {}
+    told = ", ".join(f"{name} is {has}, the primary has {needs}" for name, (has, needs) in sorted(short.items()))
+    return replace(stopper(Goal.RESTART)(v), detail=told)
 
 
 def stop_on_bad_disk(v: View) -> Orders:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from haagent.core import conditions as c
-from haagent.core import disks
+from haagent.core import disks, stalls
 from haagent.core import orders as o
 from haagent.core.conditions import Condition, data_is, job_done, job_failed, negated, refused, unfinished
 from haagent.core.facts import DataKind, Goal, View
@@ -229,6 +229,9 @@ TABLE: tuple[Row, ...] = (
         "an operator asked for a new copy", wake_s=0.05),
     Row(545, S.STANDBY, (reason_to_restart,), S.DEMOTING, stopper(Goal.RESTART, "fast", "restart"),
         "an operator asked for a restart", wake_s=0.05),
+    Row(547, S.STANDBY, (stalls.short, negated(c.paused)), S.DEMOTING, o.restart_with_more,
+        "replay has stopped, because the primary has more of what a standby must have as well: it is restarted",
+        wake_s=0.05),
     Row(548, S.STANDBY, (c.silent, c.promised), S.STANDBY, o.keep_promise,
         "the DCS does not answer, and this node promised a primary that goes on not to take its key", wake_s=1.0),
     Row(550, S.STANDBY, (c.silent,), S.STANDBY, o.nothing,
@@ -245,16 +248,22 @@ TABLE: tuple[Row, ...] = (
         "leaderless: this node may lack acknowledged commits"),
     Row(565, S.STANDBY, (c.vacancy,), S.STANDBY, o.why_waiting,
         "the leader key is free, but this node may not lead", wake_s=0.2),
+    Row(568, S.STANDBY, (job_done("compare"), stalls.stalled), S.STANDBY, o.note_verdict,
+        "the leader was asked why this standby does not get any further", wake_s=0.0),
     Row(570, S.STANDBY, (job_done("compare"), negated(c.verdict_known)), S.STANDBY, o.note_verdict,
         "the histories were compared", wake_s=0.0),
     Row(572, S.STANDBY, (job_failed("compare"),), S.STANDBY, o.compare_failed,
         "the histories could not be compared"),
+    Row(573, S.STANDBY, (stalls.wal_gone, negated(c.paused)), S.DEMOTING, o.stop_for_new_copy,
+        "the WAL that this standby needs next is gone: it is cloned anew", wake_s=0.05),
     Row(575, S.STANDBY, (c.diverged, negated(c.paused)), S.DEMOTING, stopper(Goal.FOLLOW),
         "this standby's history has parted from the leader's", wake_s=0.05),
     Row(577, S.STANDBY, (c.stranded, negated(c.paused), negated(c.busy)), S.DEMOTING, o.rejoin,
         "PostgreSQL waits for a timeline that nobody leads any more: it is started anew", wake_s=0.05),
     Row(580, S.STANDBY, (c.history_suspect, negated(c.busy), negated(c.waiting)), S.STANDBY, o.compare,
         "this standby does not stream: its history is compared with the leader's"),
+    Row(582, S.STANDBY, (stalls.question_due, negated(c.busy), negated(c.waiting)), S.STANDBY, o.ask_why_stalled,
+        "this standby neither streams nor gets any further: the leader is asked why"),
     Row(599, S.STANDBY, (), S.STANDBY, o.follow,
         "it follows the leader"),
     # --- candidate ---

@@ -15,7 +15,7 @@ from haagent.core.facts import Divergence, HistoryLine, PostgresFacts, ServerCon
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
 from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
-from haagent.postgres.aside import move_aside
+from haagent.postgres.aside import discard, move_aside
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import on_disk
 from haagent.postgres.files import read_marker
@@ -159,6 +159,9 @@ class PostgresAdapter:
         await on_disk(lambda: unfinished.end_leftover(self.settings))
         await server.clear_orphans(self.settings, self._kill_tree)
         self._configured = None
+        marker = await on_disk(lambda: read_marker(self.settings))
+        if marker is not None and marker.doing == "cloning":
+            return await on_disk(lambda: discard(self.settings))
         return await on_disk(lambda: move_aside(self.settings, why))
 
     async def run_hook(self, command: str, arguments: Sequence[str], timeout: float) -> int:

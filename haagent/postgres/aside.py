@@ -1,4 +1,7 @@
-"""Moving a data directory out of the way: renamed, never deleted."""
+"""Moving a data directory out of the way: renamed, never deleted; but what a base backup left half-done is deleted.
+
+The directory was empty when that backup began, and its source has all of it: kept, each failed try would take its room.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import errno
 import logging
 import os
 import re
+import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from haagent.ports import Refused
 from haagent.postgres.files import clear_marker, sync_directory
 from haagent.postgres.settings import PostgresSettings
 
+DISCARDED = ".unfinished-copy"
 log = logging.getLogger(__name__)
 
 
@@ -37,6 +43,42 @@ def move_aside(settings: PostgresSettings, why: str) -> str:
     clear_marker(settings)
     log.warning("%s was moved aside to %s", real, target)
     return str(target)
+
+
+def discard(settings: PostgresSettings) -> str:
+    """Delete an unfinished base backup in the background; what became of it, in words. Blocking, but not for long."""
+    real = Path(os.path.realpath(settings.data_dir))
+    for leftover in real.parent.glob(f"{real.name}{DISCARDED}*"):
+        _delete(leftover)
+    if os.path.ismount(real):
+        for entry in real.iterdir():
+            _delete_now(entry)
+    elif real.exists():
+        _warn_of_outside(real)
+        doomed = _free_name(real, DISCARDED.strip("."))
+        os.rename(real, doomed)
+        sync_directory(real.parent)
+        if settings.data_dir.is_symlink():
+            real.mkdir(mode=0o700)
+        _delete(doomed)
+    clear_marker(settings)
+    return f"{real} is removed: it was an unfinished base backup"
+
+
+def _delete(path: Path) -> None:
+    threading.Thread(target=_delete_now, args=(path,), name="haagent-delete", daemon=True).start()
+
+
+def _delete_now(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("%s is left of an unfinished base backup and can't be removed: %s", path, error)
 
 
 def _free_name(real: Path, why: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from haagent.core.facts import Progress, Upstream
-from haagent.ports import Refused, Report
+from haagent.ports import PortError, Refused, Report
 from haagent.postgres import unfinished
 from haagent.postgres.disk import on_disk
 from haagent.postgres.files import service
@@ -37,15 +37,35 @@ async def clone(settings: PostgresSettings, source: Upstream, slot: str | None, 
     if slot is not None:
         async with asking(settings, source) as asked:
             await asked.reserve(slot)
-    async with service(settings, conninfo_of(source, settings.replication)) as extra:
-        await run_checked(
-            _words(settings, slot),
-            env=tool_environment(extra),
-            on_line=progress_reader("copying", report),
-            on_start=note,
-        )
+    try:
+        async with service(settings, conninfo_of(source, settings.replication)) as extra:
+            await run_checked(
+                _words(settings, slot),
+                env=tool_environment(extra),
+                on_line=progress_reader("copying", report),
+                on_start=note,
+            )
+    except Refused as error:
+        if slot is not None:
+            await _let_go(settings, source, slot)
+        raise Refused(f"{error}; {await on_disk(lambda: _room(settings.data_dir))}") from error
     await on_disk(lambda: _tighten(settings.data_dir))
     await unfinished.finish(settings)
+
+
+async def _let_go(settings: PostgresSettings, source: Upstream, slot: str) -> None:
+    """A slot that nobody streams from would hold WAL at the source until it is full as well."""
+    try:
+        async with asking(settings, source) as asked:
+            await asked.drop(slot)
+    except PortError as error:
+        log.warning("slot %s at %s could not be dropped after the failed base backup: %s", slot, source.name, error)
+
+
+def _room(data_dir: Path) -> str:
+    there = data_dir if data_dir.exists() else data_dir.parent
+    stat = os.statvfs(there)
+    return f"{stat.f_bavail * stat.f_frsize} bytes are free in {there}"
 
 
 def _check_empty(settings: PostgresSettings) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from haagent.core.facts import Divergence, ServerFacts, Upstream
 from haagent.core.terms import Lsn, Timeline
 from haagent.core.timelines import Fork, History, fork_of, history_of
 from haagent.ports import Refused
+from haagent.postgres import sameness
 from haagent.postgres.control import ControlData
 from haagent.postgres.disk import on_disk
 from haagent.postgres.settings import PostgresSettings
@@ -49,9 +50,14 @@ async def compare(settings: PostgresSettings, source: Upstream, local: Local) ->
     own = await _own_history(settings, local.timeline, theirs)
     fork = fork_of(own, theirs)
     if fork.lsn is None:
-        return await _same_timeline(settings, source, local, identity)
-    found = await _past_fork(settings, local.control.segment_bytes, own, fork)
-    return _verdict(source, local, identity, fork, found, own.timeline != fork.timeline)
+        found = await _same_timeline(settings, source, local, identity, own)
+    else:
+        beyond = await _past_fork(settings, local.control.segment_bytes, own, fork)
+        found = _verdict(source, local, identity, fork, beyond, own.timeline != fork.timeline)
+    if found.diverged or local.server is None or not local.server.in_recovery or not local.server.replayed_all:
+        return found
+    gone = await sameness.gone_from(settings, source, local.lsn, local.control.segment_bytes)
+    return replace(found, wal_gone=gone, reason=gone or found.reason)
 
 
 async def _own_history(settings: PostgresSettings, timeline: Timeline, theirs: History) -> History:
@@ -114,14 +120,19 @@ def _verdict(source: Upstream, local: Local, identity: Identity, fork: Fork, fou
     )
 
 
-async def _same_timeline(settings: PostgresSettings, source: Upstream, local: Local, identity: Identity) -> Divergence:
-    """On one timeline this node may be behind; whole records past the other's end are a divergence of their own."""
+async def _same_timeline(
+    settings: PostgresSettings, source: Upstream, local: Local, identity: Identity, own: History
+) -> Divergence:
+    """On one timeline this node may be behind; whole records past the other's end are a divergence of their own.
+
+    So is WAL of other content: two primaries wrote on this timeline, or each made one of this number.
+    """
     same = Divergence(source.name, identity.timeline, local.timeline, local.lsn, reason="both are on one timeline")
     if local.server is not None and local.server.in_recovery:
         return same
     found = await past(settings, local.control.segment_bytes, local.timeline, identity.lsn)
     if found.end is None:
-        return same
+        return await _by_content(settings, source, local, own, same)
     if identity.in_recovery:
         raise Refused(
             f"{source.name} is still in recovery at {identity.lsn} of timeline {identity.timeline}, behind this node's "
@@ -136,4 +147,22 @@ async def _same_timeline(settings: PostgresSettings, source: Upstream, local: Lo
         lost_bytes=found.end - identity.lsn,
         lost_commits=found.commits,
         reason=f"both are on timeline {local.timeline}, but this WAL reaches past {source.name}'s {identity.lsn}",
+    )
+
+
+async def _by_content(
+    settings: PostgresSettings, source: Upstream, local: Local, own: History, same: Divergence
+) -> Divergence:
+    """Whether what both have of this timeline is the same WAL, looked at where twins part and at this node's end."""
+    began = own.lines[-1].lsn if own.lines else Lsn(0)
+    wanted = sameness.pieces(local.timeline, began, local.lsn, local.control.segment_bytes)
+    other = await sameness.first_difference(settings, source, wanted)
+    if other is None:
+        return same
+    fork = max(began, other.start)
+    return replace(
+        same,
+        fork_lsn=fork,
+        lost_bytes=max(0, local.lsn - fork),
+        reason=f"both are on timeline {local.timeline}, but what they wrote differs from {fork} on or soon after",
     )

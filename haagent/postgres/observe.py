@@ -45,6 +45,12 @@ SELECT r.recovering,
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) r
 """
 
+STANDBY_SENSITIVE = """
+SELECT name, setting::int AS has FROM pg_settings
+ WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions',
+                'max_locks_per_transaction')
+"""
+
 ROLE = "SELECT pg_is_in_recovery() AS recovering"
 """Reads no catalog and waits for no lock."""
 

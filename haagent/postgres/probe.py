@@ -19,7 +19,7 @@ from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import in_thread, on_disk
 from haagent.postgres.look import ControlKey, Look, look
 from haagent.postgres.newcomer import ENOUGH_S, EVERY_S, turned_away
-from haagent.postgres.observe import NEWEST_WAL, PENDING, ROLE, STATUS, server_facts
+from haagent.postgres.observe import NEWEST_WAL, PENDING, ROLE, STANDBY_SENSITIVE, STATUS, server_facts
 from haagent.postgres.place import Place
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.process import serving_in
@@ -271,4 +271,12 @@ class Probe:
             pending=self._pending,
         )
         self._timeline = max(self._timeline, server.timeline)
+        if row["paused"]:
+            has = await self._client.fetch(settings, address, STANDBY_SENSITIVE, timeout=rest)
+            server = replace(server, short_of=self._short_of({one["name"]: one["has"] for one in has}))
         return server
+
+    def _short_of(self, have: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """Of which parameters the control file tells that the primary has more."""
+        needs = {} if self._control is None else {name: self._control.least(name) for name in have}
+        return {name: (has, needs[name]) for name, has in have.items() if needs.get(name, 0) > has}

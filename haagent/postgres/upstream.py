@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -83,6 +84,12 @@ class Asked:
         except psycopg.errors.DuplicateObject:
             await cursor.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
             await cursor.execute(create)
+
+    async def drop(self, slot: str) -> None:
+        """Drop a physical slot, if it is there."""
+        cursor = psycopg.AsyncClientCursor(self._connection)
+        with contextlib.suppress(psycopg.errors.UndefinedObject):
+            await cursor.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
 
 
 @asynccontextmanager
