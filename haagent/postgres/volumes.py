@@ -80,6 +80,11 @@ class VolumeWatch:
             volumes[path] = Volume(path, free, free < segments * self._segment)
         self._room = volumes
 
+    @property
+    def room(self) -> tuple[Volume, ...]:
+        """As last measured: data, then WAL if that has a file system of its own."""
+        return tuple(self._room.values())
+
     def facts(self, settings: PostgresSettings, segment_bytes: int | None, *, at_work: bool) -> DiskFacts:
         """As last seen; ``at_work``: the directory is being built, and no sample is to be found in it."""
         self._settings, self._paused = settings, at_work
@@ -88,7 +93,7 @@ class VolumeWatch:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._run, name="haagent-volumes", daemon=True)
             self._thread.start()
-        tried, room = self._tried, list(self._room.values())
+        tried, room = self._tried, self.room
         lacking = [_lack(volume, LEAST_SEGMENTS * self._segment) for volume in room if volume.full]
         return DiskFacts(
             full="; ".join(lacking) or tried.no_room,

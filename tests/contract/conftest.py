@@ -1,12 +1,13 @@
-"""One template of a PostgreSQL data directory for the whole run, and a server on a copy of it for each test."""
+"""Places for nodes, and one template of a data directory for the whole run with a server on a copy for each test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.contract.pgnode import a_home, ordinary_user
 from tests.contract.server import Server, copy_of, template
 
 
@@ -21,3 +22,11 @@ def server(data_template: Path) -> Iterator[Server]:
     """Configured, not started."""
     with copy_of(data_template) as server:
         yield server
+
+
+@pytest.fixture
+async def home() -> AsyncIterator[Path]:
+    """A directory for nodes of an ordinary user."""
+    with ordinary_user():
+        async with a_home() as path:
+            yield path

@@ -180,3 +180,32 @@ async def a_home() -> AsyncIterator[Path]:
         while AGENTS:
             await AGENTS.pop().close()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def as_root() -> Iterator[None]:
+    """Root again for a moment, inside ``ordinary_user``."""
+    user = os.geteuid()
+    os.setresuid(0, 0, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(user, user, 0)
+
+
+@contextlib.contextmanager
+def tmpfs(at: Path, options: str) -> Iterator[Callable[[str], None]]:
+    """A small file system of its own at a directory; what is given can change its size."""
+    stat = at.stat()
+    owner = f"uid={stat.st_uid},gid={stat.st_gid},mode=700"
+
+    def mount(*words: str) -> None:
+        with as_root():
+            subprocess.run(["mount", *words, str(at)], check=True, timeout=10)
+
+    mount("-t", "tmpfs", "-o", f"{owner},{options}", "tmpfs")
+    try:
+        yield lambda changed: mount("-o", f"remount,{changed}")
+    finally:
+        with as_root():
+            subprocess.run(["umount", "-l", str(at)], check=True, timeout=10)
