@@ -11,9 +11,10 @@ import time
 from tests.chaos.freezer import Freezer
 from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster, in_namespaces
+from tests.real.processes import alive
 from tests.real.programs import AgentProgram
 from tests.real.settings import ClusterSettings
-from tests.real.waiting import now
+from tests.real.waiting import now, wait_until
 
 
 def test_power_loss_of_the_primary(cluster: Cluster) -> None:
@@ -101,6 +102,30 @@ def test_starved_host(cluster: Cluster) -> None:
     assert after is not None
     print(f"{old.metric('haagent_stalls_total'):g} stalls; led by {before.value}, then by {after.value}")
     assert record.acknowledged(), "somebody wrote"
+    refused_rows_are_absent(record, cluster.rows())
+
+
+def test_postgresql_started_by_other_hands_before_the_agent(cluster: Cluster) -> None:
+    """Fault 20: the distribution's unit starts the old primary, writable, before its agent, who then stops it."""
+    old = cluster.primary()
+    with cluster.writing() as record:
+        old.power_off()
+        taker = cluster.primary(cluster.settings.ttl + 10, other_than=old)
+        old.host.plug()
+        log = str(old.place.directory / "by-hand.log")
+        pg_ctl = [str(old.place.bin_dir / "pg_ctl"), "start", "-w", "-D", old.data, "-l", log]
+        subprocess.run(old.host.command(pg_ctl, old.user), check=True, timeout=30, cwd=old.place.directory)
+        by_hand = old.postmaster_pid()
+        assert by_hand is not None
+        assert old.sql("SELECT pg_is_in_recovery()") == [(False,)], "two are out of recovery, one of them is fenced"
+        time.sleep(0.5)
+        old.start()
+        wait_until(lambda: not alive(by_hand), "the end of the second primary", 15)
+        for _ in range(20):
+            assert old.rest("GET", "/primary").status != 200
+            time.sleep(0.05)
+        cluster.wait_whole()
+    assert cluster.primary() is taker
     refused_rows_are_absent(record, cluster.rows())
 
 

@@ -344,6 +344,38 @@ def test_logs_that_nobody_takes_change_nothing(cluster: Cluster) -> None:
     assert (after.value, after.create_revision) == (before.value, before.create_revision)
 
 
+def test_callbacks_that_hang_or_fail_hold_nothing_up(cluster: Cluster) -> None:
+    """Fault 13: a change of leader takes no longer for them, and they are told of; a veto passes the lease on."""
+    old, (vetoes, taker) = cluster.primary(), cluster.standbys()
+    callbacks = {"on_stop": "/bin/false", "on_role_change": "/bin/sleep 60"}
+    for node, own in ((old, {"callbacks": callbacks}), (vetoes, {"callbacks": callbacks, "pre_promote": "/bin/false"})):
+        node.sections["postgresql"] = own
+        node.write_config()
+        node.kill_agent()
+        node.start()
+    cluster.wait_whole()
+    try:
+        with cluster.writing() as record:
+            at = now()
+            said = vetoes.log.stat().st_size
+            old.rest("POST", "/switchover", {"leader": old.name, "candidate": vetoes.name}, timeout_s=30)
+            cluster.wait_acknowledged(record, at + 1, 15, "haproxy")
+            assert cluster.primary() is not vetoes
+            assert "/bin/false ended with exit code 1" in vetoes.log.read_text(errors="replace")[said:]
+            if cluster.primary() is old:
+                reply = old.rest("POST", "/switchover", {"leader": old.name, "candidate": taker.name}, timeout_s=30)
+                assert reply.status == 200, reply
+            assert "callback on_stop primary ended with exit code 1" in old.log.read_text(errors="replace")
+            cluster.wait_whole()
+        assert lost_rows(record, cluster.rows()) == []
+    finally:
+        for node in (old, vetoes):
+            del node.sections["postgresql"]
+            node.write_config()
+            node.kill_agent()
+            node.start()
+
+
 def test_orderly_stop_hands_over_at_once(cluster: Cluster) -> None:
     """Fault 12: SIGTERM ends PostgreSQL and gives the leader key up; nothing acknowledged is lost; exit code 0."""
     old = cluster.primary()
@@ -357,3 +389,24 @@ def test_orderly_stop_hands_over_at_once(cluster: Cluster) -> None:
         old.start()
         cluster.wait_whole()
     assert lost_rows(record, cluster.rows()) == []
+
+
+def test_crashes_in_a_row_end_with_another_primary(cluster: Cluster) -> None:
+    """Fault 8: after three starts in place within five minutes leadership is given up; no endless loop."""
+    old, kills = cluster.primary(), 0
+    with cluster.writing() as record:
+        until = now() + 30
+        while cluster.leader() in (old, None) and now() < until:
+            pid = old.postmaster_pid()
+            if pid is not None and old.rest("GET", "/primary").status == 200 and alive(pid):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            time.sleep(0.05)
+        taker = cluster.primary(10, other_than=old)
+        cluster.wait_whole()
+    assert 1 <= kills <= 4
+    assert cluster.primary() is taker
+    assert "has crashed too often" in old.log.read_text(errors="replace")
+    assert lost_rows(record, cluster.rows()) == []
+    old.kill_agent()  # with it goes its memory of the crashes, which would outlive this test
+    old.start()
