@@ -407,6 +407,7 @@ def test_crashes_in_a_row_end_with_another_primary(cluster: Cluster) -> None:
     assert 1 <= kills <= 4
     assert cluster.primary() is taker
     assert "has crashed too often" in old.log.read_text(errors="replace")
-    assert lost_rows(record, cluster.rows()) == []
+    # The standbys had hardly begun to stream again when it crashed the last time: replication is asynchronous.
+    refused_rows_are_absent(record, cluster.rows())
     old.kill_agent()  # with it goes its memory of the crashes, which would outlive this test
     old.start()
