@@ -318,6 +318,13 @@ def ask_peers(v: View) -> Orders:
     return Orders((others(v),))
 
 
+def _asked_in_vain(v: View) -> str:
+    """Peers that were not reached: their host may be down, or a firewall closes the port of their REST API."""
+    silent = [reply for reply in (v.peers.replies if v.peers else ()) if not reply.reached]
+    told = ", ".join(f"{reply.name} ({reply.why})" if reply.why else reply.name for reply in silent)
+    return f"; not reached, so that its WAL does not count: {told}" if told else ""
+
+
 def campaign(v: View) -> Orders:
     orders: tuple[Action, ...] = (EnsureGuard(),)
     why = "the leader key is free"
@@ -329,7 +336,7 @@ def campaign(v: View) -> Orders:
         known = synchrony.electorate(found).members | {found.leader}
         lost = "" if v.me.name in known else f"; {synchrony.unlisted(v, found, v.me.name)}, {synchrony.lacking(v)}"
         why += f"; an operator ordered this failover{lost}"
-    return Orders((*orders, Campaign(failsafe.proof(v.snapshot))), detail=why)
+    return Orders((*orders, Campaign(failsafe.proof(v.snapshot))), detail=why + _asked_in_vain(v))
 
 
 def await_votes(v: View) -> Orders:

@@ -8,9 +8,9 @@ import aiohttp
 from aiohttp.client import _RequestContextManager
 
 from haagent.dcs.race import Try
-from haagent.dcs.resolver import RememberingResolver, ThreadResolver
 from haagent.dcs.settings import EtcdSettings
 from haagent.dcs.tls import Tls
+from haagent.host.names import RememberingResolver, ThreadResolver
 
 IDLE_S = 60.0
 """A connection unused for so long is closed."""

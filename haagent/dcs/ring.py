@@ -1,8 +1,8 @@
 """Which endpoints etcd has now: those of the settings, or of SRV records, and the members that etcd itself names.
 
-Laws: an endpoint that the settings name is never given up; one that etcd names is taken only when it answers as that
-very member of that very cluster; what is found goes by the protocol of the settings. All this is done behind the
-callers' backs, but for the very first look-up of SRV records.
+Laws: an endpoint that the settings name is never given up, but one that leads to another cluster is set aside; one
+that etcd names is taken only when it answers as that very member of that very cluster, by the protocol of the settings.
+All this is done behind the callers' backs, but for the very first look-up of SRV records.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ class Ring:
         self._discover = discover
         self._seeds = tuple(url.rstrip("/") for url in seeds)
         self._all = tuple(make(url) for url in self._seeds)
+        self._strangers: tuple[Endpoint, ...] = ()
         self._current = 0
         self._looked_at = float("-inf")
         self._looking: asyncio.Task[None] | None = None
@@ -89,7 +91,7 @@ class Ring:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
-        for endpoint in self._all:
+        for endpoint in (*self._all, *self._strangers):
             endpoint.close()
 
     # --- looking ---
@@ -130,12 +132,15 @@ class Ring:
 
     async def _ask_members(self) -> None:
         """Take in the members that no endpoint leads to, and give up found ones that are members no more."""
-        told = await self._told(self._all)
+        told = await self._told((*self._all, *self._strangers))
         if not told:
             return
-        present = next((one for one in told if one.endpoint is self._all[self._current]), told[0]).members
-        same = [one for one in told if one.members.cluster_id == present.cluster_id]
-        self._complain_of_strangers(one for one in told if one not in same)
+        # Most endpoints decide which cluster is meant; of as many each, the one in use, which stands first.
+        in_use_first = sorted(told, key=lambda one: one.endpoint is not self._all[self._current])
+        cluster_id = Counter(one.members.cluster_id for one in in_use_first).most_common(1)[0][0]
+        same = [one for one in in_use_first if one.members.cluster_id == cluster_id]
+        present = same[0].members
+        self._set_aside([one for one in told if one not in same])
         reached = {one.members.member_id for one in same}
         missing = {
             self._normal(url): number for number, urls in present.urls.items() if number not in reached for url in urls
@@ -155,10 +160,26 @@ class Ring:
     def _settle(self, present: Members, same: Sequence[_Told], found: Sequence[Endpoint]) -> None:
         listed = {self._normal(url) for urls in present.urls.values() for url in urls}
         answering = {one.endpoint for one in same if one.members.member_id in present.urls}
-        kept = [one for one in self._all if one.url in self._seeds or one in answering or one.url in listed]
-        lost = [one for one in kept if one.url in self._seeds and one not in answering and one.url not in listed]
-        self._become([*(one for one in kept if one not in lost), *found, *lost], "etcd names them as its members")
+        known = [*self._all, *(one.endpoint for one in same if one.endpoint not in self._all)]
+        known = [one for one in known if one not in self._strangers]
+        good = [one for one in known if one in answering or one.url in listed]
+        lost = [one for one in known if one not in good and one.url in self._seeds]
+        self._become([*good, *found, *lost], "etcd names them as its members")
+        if self._all[self._current] in lost and (good or found):
+            self._current = 0
         self._complain_of_lost(frozenset(one.url for one in lost))
+
+    def _set_aside(self, strangers: Sequence[_Told]) -> None:
+        """Do not use what leads to another cluster, but go on asking it: it may be mended."""
+        for one in strangers:
+            if one.endpoint not in self._strangers:
+                log.error(
+                    "%s belongs to another etcd cluster (%x) than most endpoints and is not used: two clusters in one "
+                    "list of hosts would make two leaders. Take it out of etcd3.hosts",
+                    one.endpoint.url,
+                    one.members.cluster_id,
+                )
+        self._strangers = tuple(one.endpoint for one in strangers)
 
     async def _told(self, endpoints: Iterable[Endpoint]) -> list[_Told]:
         """What these say of the cluster's members; those that say nothing are left out."""
@@ -190,7 +211,7 @@ class Ring:
             return
         present = self._all[self._current] if self._all else None
         for endpoint in self._all:
-            if endpoint not in endpoints:
+            if endpoint not in endpoints and endpoint not in self._strangers:
                 endpoint.close()
         self._all = tuple(endpoints)
         self._current = self._all.index(present) if present in self._all else 0
@@ -204,15 +225,6 @@ class Ring:
                 ", ".join(sorted(lost)),
             )
         self._lost = lost
-
-    def _complain_of_strangers(self, strangers: Iterable[_Told]) -> None:
-        for one in strangers:
-            log.error(
-                "%s belongs to another etcd cluster (%x) than the endpoint in use: two clusters in one list of hosts "
-                "can make two leaders. Take it out of etcd3.hosts",
-                one.endpoint.url,
-                one.members.cluster_id,
-            )
 
 
 def _loopback(url: str) -> bool:

@@ -30,10 +30,10 @@ from google.protobuf.message import Message
 from haagent.dcs import etcdrpc
 from haagent.dcs.endpoint import Endpoint, EtcdError
 from haagent.dcs.race import Try
-from haagent.dcs.resolver import Names
 from haagent.dcs.settings import EtcdSettings
 from haagent.dcs.tls import Files
 from haagent.dcs.wire import Json
+from haagent.host.names import Names
 
 sys.modules["etcd3.etcdrpc"] = etcdrpc
 etcd3 = importlib.import_module("etcd3")

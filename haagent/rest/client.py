@@ -21,6 +21,7 @@ from haagent.core.facts import Consent, Mandate, Member, PeerPoll, PeerReply
 from haagent.core.failsafe import addressed
 from haagent.core.tags import read_tags
 from haagent.core.terms import Instant, Lsn, Timeline
+from haagent.host.names import RememberingResolver, ThreadResolver
 from haagent.rest.settings import ClientSettings, client_context
 
 MAX_ANSWER = 4 * 1024 * 1024
@@ -103,7 +104,10 @@ class RestClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(force_close=not self._reuse, ttl_dns_cache=10, limit=64)
+            resolver = RememberingResolver(ThreadResolver())
+            connector = aiohttp.TCPConnector(
+                force_close=not self._reuse, use_dns_cache=False, limit=64, resolver=resolver
+            )
             # The deadline is that of each request; aiohttp's own of five minutes must not come in between.
             bounds = aiohttp.ClientTimeout(total=None)
             self._session = aiohttp.ClientSession(connector=connector, timeout=bounds, trust_env=False)

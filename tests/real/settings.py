@@ -25,6 +25,9 @@ class ClusterSettings:
     local: dict[str, dict[str, Any]] = field(default_factory=dict)
     """More of the other sections of each node's file, section by section."""
 
+    grpc: tuple[str, ...] = ()
+    """Nodes that reach etcd by gRPC, so that both transports meet every fault."""
+
     @property
     def fence_after(self) -> float:
         """How long after the last renewal that was sent the permit may last at most; seconds."""
@@ -55,7 +58,7 @@ def node_config(cluster: ClusterSettings, place: NodePlace, etcd: list[str], tag
     content: dict[str, Any] = {
         "scope": cluster.scope,
         "name": place.name,
-        "etcd3": {"hosts": list(etcd)},
+        "etcd3": {"hosts": list(etcd), **({"transport": "grpc"} if place.name in cluster.grpc else {})},
         "restapi": {
             "listen": f"{place.address}:{place.rest_port}",
             "connect_address": f"{place.address}:{place.rest_port}",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from haagent.dcs import resolver
-from haagent.dcs.resolver import RememberingResolver
+from haagent.host import names
+from haagent.host.names import RememberingResolver
 
 
 def address(host: str) -> ResolveResult:
@@ -45,7 +46,7 @@ async def found(names: RememberingResolver) -> str:
 
 @pytest.fixture
 def stale_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolver, "FRESH_S", -1.0)
+    monkeypatch.setattr(names, "FRESH_S", -1.0)
 
 
 async def test_a_known_name_is_not_looked_up_again() -> None:
@@ -84,3 +85,21 @@ async def test_a_name_never_found_is_an_error() -> None:
     dns.broken = True
     with pytest.raises(OSError, match="no name server"):
         await found(RememberingResolver(dns))
+
+
+async def test_a_resolver_that_hangs_takes_no_thread_that_others_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 31: the threads in which the agent reads files are few."""
+    answers = threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        answers.wait(5)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    asking = [asyncio.create_task(names.ThreadResolver().resolve(f"host{number}.example")) for number in range(64)]
+    try:
+        async with asyncio.timeout(1):
+            await asyncio.gather(*(asyncio.to_thread(int, "1") for _ in range(64)))
+    finally:
+        answers.set()
+        await asyncio.gather(*asking)

@@ -1,7 +1,7 @@
-"""Names of etcd's hosts to addresses, from memory: only the very first look-up of a name is waited for.
+"""Names of hosts to addresses, from memory: only the very first look-up of a name is waited for.
 
 Later ones are answered with the last good addresses, which are refreshed behind the caller's back, so that neither a
-slow nor a broken resolver is ever on the lease path.
+slow nor a broken resolver is ever on the lease path, and no hanging one takes the threads that other work needs.
 """
 
 from __future__ import annotations
