@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -138,3 +139,20 @@ def make_certificates(directory: Path) -> Certificates:
     locked = serialization.BestAvailableEncryption(made.password.encode())
     Path(made.encrypted_key).write_bytes(key.private_bytes(pem, kind, locked))
     return made
+
+
+async def ask(
+    node: Node, method: str, path: str, body: bytes | None = None, **options: object
+) -> tuple[int, str, dict[str, str]]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, node.url + path, data=body, **options) as reply,  # type: ignore[arg-type]
+    ):
+        return reply.status, await reply.text(), {str(name): value for name, value in reply.headers.items()}
+
+
+async def code(node: Node, path: str, method: str = "GET") -> int:
+    return (await ask(node, method, path))[0]
+
+
+GUARDED = listening(username="admin", password="pässword")

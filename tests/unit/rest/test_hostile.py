@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haagent.core.answers import Answer
+from haagent.core.facts import Document
 from haagent.rest.settings import ClientSettings, client_context
 from tests.unit.rest.conftest import Certificates, Node, Serve, listening
 from tests.unit.rest.served import Served
@@ -152,3 +153,53 @@ async def test_handshakes_that_never_end_keep_nobody_out(serve: Serve, certifica
     async with held(node.port, 700, b"\x16\x03\x01"):
         times = sorted([await took(node.port, context) for _ in range(11)])
     assert times[5] < QUICK_S, times
+
+
+async def test_a_connection_that_says_nothing_is_closed(serve: Serve) -> None:
+    node = await serve(Node(settings=listening(idle_timeout_s=0.2)))
+    for beginning in (b"", b"GET /primary HT"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+        writer.write(beginning)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_beyond_the_limit_the_connection_that_was_silent_longest_is_closed(serve: Serve) -> None:
+    node = await serve(Node(settings=listening(max_connections=3)))
+    held = [await asyncio.open_connection("127.0.0.1", node.port) for _ in range(3)]
+    for asker in (0, 1):
+        await _ask(*held[asker])
+    held.append(await asyncio.open_connection("127.0.0.1", node.port))
+    assert await asyncio.wait_for(held[2][0].read(), 5) == b""
+    for reader, writer in (held[0], held[1], held[3]):
+        await _ask(reader, writer)
+    for _, writer in held:
+        writer.close()
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HEAD /primary HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_an_answer_under_way_is_not_ended_for_a_newcomer(serve: Serve) -> None:
+    node = Node(settings=listening(max_connections=1))
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    async def slow(kind: str, body: Document, origin: str) -> Answer:
+        asked.set()
+        await told.wait()
+        return Answer(202, "reload scheduled")
+
+    node.submit = slow  # type: ignore[method-assign]
+    await serve(node)
+    reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+    writer.write(b"POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    await asyncio.wait_for(asked.wait(), 5)
+    other, closing = await asyncio.open_connection("127.0.0.1", node.port)
+    assert await asyncio.wait_for(other.read(), 5) == b""
+    told.set()
+    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 202")
+    writer.close()
+    closing.close()
