@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ async def edit_config(target: Target, edit: Edit, quiet: bool, force: bool) -> N
     key = _config(target, snapshot)
     before = output.as_yaml(dict(key.document))
     document = changed(key.document, edit)
+    _storable(document)
     after = output.as_yaml(document)
     if before == after:
         output.show("Not changed")
@@ -82,6 +84,16 @@ async def edit_config(target: Target, edit: Edit, quiet: bool, force: bool) -> N
     except PortError as error:
         raise Failed(f"{error}. Nothing was written") from None
     output.show("Configuration changed")
+
+
+def _storable(document: Document) -> None:
+    """Failed when JSON cannot hold the document, as with a date or a value that contains itself."""
+    try:
+        json.dumps(document, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Failed(
+            f"the configuration is stored as JSON, which cannot hold it: {error}. Nothing was changed"
+        ) from None
 
 
 def difference(before: str, after: str) -> str:

@@ -8,6 +8,7 @@ PostgreSQL's log.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from haagent.postgres.sql import Address
 
@@ -19,9 +20,21 @@ SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 """Source: PostgreSQL manual, "Message Formats", SSLRequest: length 8, code 80877103; the answer is one byte."""
 
 
+BUSY_S = 30.0
+"""How long a postmaster that works may keep newcomers waiting, as when many clients come back at once."""
+
+
+class BusyError(Exception):
+    """A newcomer was not answered, but the postmaster worked meanwhile: others are before it."""
+
+
 async def turned_away(address: Address, timeout: float) -> str:
-    """Why a newcomer finds no way in within ``timeout`` seconds; an empty string when it does."""
+    """Why a newcomer finds no way in within ``timeout`` seconds; an empty string when it does.
+
+    BusyError when it got no answer from a postmaster that does not hang.
+    """
     where = f"{address.host}:{address.port}"
+    worked_ns = _worked_ns(address.process.pid)
     try:
         async with asyncio.timeout(timeout):
             reader, writer = await _connect(address)
@@ -31,6 +44,8 @@ async def turned_away(address: Address, timeout: float) -> str:
             finally:
                 writer.close()
     except TimeoutError:
+        if _worked_ns(address.process.pid) > worked_ns:
+            raise BusyError(f"a new connection to {where} was not answered within {timeout:g} s") from None
         return (
             f"a new connection to {where} was not answered within {timeout:g} s, although present ones work: the "
             f"postmaster hangs; what it waits for: cat /proc/{address.process.pid}/wchan"
@@ -38,6 +53,14 @@ async def turned_away(address: Address, timeout: float) -> str:
     except OSError as error:
         return f"a new connection to {where} failed, although present ones work: {error.strerror or error}"
     return "" if answer in (b"S", b"N") else f"a new connection to {where} was closed without an answer"
+
+
+def _worked_ns(pid: int) -> int:
+    """How long a process has been on a processor; 0 when that is not known. Source: proc(5), schedstat."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 async def _connect(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

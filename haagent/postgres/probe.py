@@ -18,7 +18,7 @@ from haagent.ports import PortError, Refused
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import in_thread, on_disk
 from haagent.postgres.look import ControlKey, Look, look
-from haagent.postgres.newcomer import ENOUGH_S, EVERY_S, turned_away
+from haagent.postgres.newcomer import BUSY_S, ENOUGH_S, EVERY_S, BusyError, turned_away
 from haagent.postgres.observe import NEWEST_WAL, PENDING, ROLE, STANDBY_SENSITIVE, STATUS, server_facts
 from haagent.postgres.place import Place
 from haagent.postgres.postmaster import Postmaster
@@ -57,6 +57,8 @@ class Probe:
         self._server: ServerFacts | None = None
         self._silent_since: Instant | None = None
         self._newcomer_at = Instant(0.0)
+        self._let_in_at = now()
+        """When a newcomer was last answered, or found that the postmaster hangs."""
         self._turned_away_why = ""
         self._timeline = Timeline(0)
         self._system_id = SystemId("")
@@ -140,6 +142,7 @@ class Probe:
         self._server = None
         self._silent_since = None
         self._turned_away_why = ""
+        self._let_in_at = self._now()
         self._timeline = Timeline(0)
         self._pending_of = None
         self._overran = False
@@ -216,7 +219,14 @@ class Probe:
         """Why new clients find no way in; asked now and then, and while it is so at each probe."""
         if self._turned_away_why or self._now() - self._newcomer_at >= EVERY_S:
             self._newcomer_at = self._now()
-            self._turned_away_why = await turned_away(self._address(process), min(timeout, ENOUGH_S))
+            try:
+                self._turned_away_why = await turned_away(self._address(process), min(timeout, ENOUGH_S))
+            except BusyError as error:
+                busy_s = self._now() - self._let_in_at
+                self._turned_away_why = "" if busy_s < BUSY_S else f"{error}, for {busy_s:.0f} s now"
+                self._newcomer_at = Instant(0.0)
+            else:
+                self._let_in_at = self._now()
         return self._turned_away_why
 
     async def _role_alone(self, settings: PostgresSettings, process: Process, timeout: float) -> ServerFacts | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -86,6 +87,39 @@ async def test_a_postmaster_that_hangs_lets_nobody_in_though_kept_connections_wo
     await node.until(lambda facts: facts.unreachable_since is None and facts.writable)
     assert node.settings.server_log is not None
     assert "startup packet" not in node.settings.server_log.read_text()
+
+
+async def test_a_postmaster_that_works_but_does_not_answer_is_busy_for_a_while(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 100: many clients come back at once, and the newcomer waits behind them; the primary stays one."""
+    monkeypatch.setattr(probe, "EVERY_S", 0.0)
+    node = await a_primary(home)
+
+    async def behind_others(address: Address, timeout: float) -> str:
+        raise newcomer.BusyError("a new connection was not answered within 0.5 s")
+
+    monkeypatch.setattr(probe, "turned_away", behind_others)
+    assert (await node.adapter.probe(2.0)).unreachable_since is None
+    monkeypatch.setattr(probe, "BUSY_S", 0.0)
+    facts = await node.adapter.probe(2.0)
+    assert facts.unreachable_since is not None
+    assert "was not answered within 0.5 s, for " in facts.unreachable_why
+
+
+async def test_a_newcomer_behind_others_is_told_from_one_that_nobody_hears() -> None:
+    spinning = await asyncio.create_subprocess_exec("sh", "-c", "while :; do :; done", start_new_session=True)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            here = Address(Process(spinning.pid, 1), "127.0.0.1", silent.getsockname()[1])
+            with pytest.raises(newcomer.BusyError):
+                await newcomer.turned_away(here, 0.3)
+            os.kill(spinning.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.1)
+            assert "the postmaster hangs" in await newcomer.turned_away(here, 0.1)
+    finally:
+        spinning.kill()
+        await spinning.wait()
 
 
 async def test_a_newcomer_tells_who_does_not_answer_as_postgresql_does() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import click
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from haagent.core.facts import ConfigKey, Document
 from haagent.core.terms import Revision
@@ -206,3 +208,36 @@ def test_a_dead_agent_is_passed_over() -> None:
     result = world.run("resume")
     assert result.exit_code == 1
     assert "no agent can be reached" in result.output
+
+
+STRANGE = [
+    "a: &x [*x]",
+    "a: &x {b: *x}",
+    "!!python/object:os.system {}",
+    "? [a]\n: b",
+    "1: 2",
+    "a: 2026-01-01",
+    "a: .nan",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=st.text(max_size=60) | st.sampled_from(["a: &x [*x]", "!!python/object:os.system {}", "? [a]\n: b", "1: 2"])
+)
+def test_no_text_is_too_strange_to_be_refused(text: str) -> None:
+    """Whatever is given as YAML: written, not changed, or refused in words; never a traceback."""
+    for option in ("--replace", "--apply"):
+        result = World().run("edit-config", option, "-", "--force", typed=text)
+        assert result.exit_code in (0, 1)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+
+
+@pytest.mark.parametrize("text", ["a: &x [*x]", "a: 2026-01-01", "a: !!binary aGk=", "a: .nan", "? [1, 2]\n: b"])
+def test_what_json_does_not_know_is_not_written(text: str) -> None:
+    world = World()
+    result = world.run("edit-config", "--apply", "-", "--force", typed=text)
+    assert result.exit_code == 1, result.output
+    assert "Nothing was changed" in result.output
+    assert "a" not in stored(world)
+    assert "Nothing was changed" in world.run("edit-config", "-s", "a=2026-01-01", "--force").output
