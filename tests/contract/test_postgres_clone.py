@@ -19,6 +19,7 @@ from tests.contract.nodes import (
     a_primary,
     expect_unfinished,
     pid_of,
+    streaming,
 )
 from tests.contract.pgnode import (
     a_node,
@@ -82,6 +83,45 @@ async def test_a_clone_never_writes_over_data(home: Path) -> None:
     assert (node.settings.data_dir / "precious").read_text() == "x"
     facts = await node.adapter.probe(2.0)
     assert facts.data.kind is DataKind.UNREADABLE
+
+
+async def test_a_clone_that_runs_out_of_space_leaves_nothing_behind(home: Path) -> None:
+    """Fault 53: the reason with the bytes, no slot at the source, no copy that takes up room; later it succeeds."""
+    source = await a_primary(home)
+    node = a_node(home, "b")
+    with tmpfs(node.home, "size=16m,nr_inodes=20k") as resize:
+        with pytest.raises(Refused, match=r"No space left on device.*; \d+ bytes are free in "):
+            await node.adapter.clone(source.upstream, "b", node.progress.append)
+        assert (await source.adapter.probe(2.0)).server is not None
+        assert await source.sql("SELECT slot_name FROM pg_replication_slots") == []
+        await expect_unfinished(node, "cloning")
+        await node.adapter.move_aside("clone failed")
+        while list(node.home.glob("data*")):
+            await asyncio.sleep(0.02)
+        resize("size=512m")
+        await node.adapter.clone(source.upstream, "b", node.progress.append)
+        await node.adapter.start(node.following(source, "b"), primary=False)
+        await node.until(streaming)
+        await node.stop()
+
+
+async def test_nothing_is_cloned_into_a_bare_mount_point(home: Path) -> None:
+    """Fault 51: also an agent that is started without the disk knows where its data lay."""
+    source = await a_primary(home)
+    node = a_node(home, "b")
+    disk = node.home / "disk"
+    disk.mkdir()
+    node.settings = node.adapter.settings = replace(node.settings, data_dir=disk / "data")
+    with tmpfs(disk, "size=512m"):
+        await node.adapter.clone(source.upstream, "b", node.progress.append)
+        assert (await node.adapter.probe(2.0)).data.kind is DataKind.VALID
+    newcomer = node.agent()
+    facts = await newcomer.probe(2.0)
+    assert facts.data.kind is DataKind.UNMOUNTED
+    assert f"mounted at {disk}" in facts.data.detail
+    with pytest.raises(Refused, match="not mounted now"):
+        await newcomer.clone(source.upstream, "b", node.progress.append)
+    assert list(disk.iterdir()) == []
 
 
 def test_two_volumes_are_counted_apart(tmp_path: Path) -> None:

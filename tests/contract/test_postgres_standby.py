@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +12,16 @@ import pytest
 
 from haagent.core.facts import PostgresFacts, SlotFacts
 from haagent.core.terms import Lsn, Timeline
+from haagent.guard.tree import members
 from haagent.ports import Refused, Unreachable
+from haagent.postgres.process import identify
 from tests.contract.nodes import (
     a_primary,
     a_standby,
     streaming,
 )
 from tests.contract.pgnode import (
+    PgNode,
     a_node,
 )
 
@@ -146,3 +152,35 @@ async def test_more_connections_on_the_primary_stop_a_standby_until_it_is_restar
     await standby.adapter.start(standby.following(source, "b"), primary=False)
     await standby.until(streaming)
     assert await standby.sql("SHOW max_connections") == [("30",)]
+
+
+async def test_a_promotion_that_waits_for_the_archive_is_seen_and_can_be_ended(home: Path) -> None:
+    """Fault 60: not writable while restore_command hangs, and its child goes with the rest."""
+    source = await a_primary(home)
+    standby = await a_standby(home, source)
+    flag = standby.home / "hang"
+    hanging = {"restore_command": f"test -e {flag} && exec sleep 600; false"}
+    await standby.adapter.configure(replace(standby.following(source, "b"), recovery=hanging))
+    flag.touch()
+    await source.stop()
+    await standby.adapter.promote(Timeline(1), Timeline(2))
+    sleeper = await pid_of_child(standby, "sleep")
+    facts = await standby.adapter.probe(2.0)
+    assert not facts.writable
+    await standby.adapter.stop("immediate")
+    await asyncio.sleep(0.5)
+    await standby.adapter.kill_tree()
+    await standby.until(lambda facts: facts.postmaster is None and facts.orphans == 0)
+    assert identify(sleeper) is None
+
+
+async def pid_of_child(node: PgNode, program: str) -> int:
+    """A program that PostgreSQL runs."""
+    deadline = asyncio.get_running_loop().time() + 20
+    while asyncio.get_running_loop().time() < deadline:
+        for pid in members(str(node.settings.data_dir))[0]:
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/exe").rpartition("/")[2] == program:
+                    return pid
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{program} never ran")
