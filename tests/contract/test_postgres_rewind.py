@@ -211,3 +211,44 @@ async def test_a_copy_that_is_merely_behind_is_the_same_by_content(home: Path) -
     await new.adapter.promote(Timeline(1), Timeline(2))
     await new.until(lambda facts: facts.writable)
     assert not (await old.adapter.compare(new.upstream)).diverged
+
+
+async def test_a_source_that_dies_before_anything_was_changed_leaves_the_copy_as_it_was(home: Path) -> None:
+    """Fault 62: what was not touched is no unfinished copy; the same rewind succeeds when the source is back."""
+    old, new = await diverged(home)
+    await old.adapter.kill_tree()
+    await old.until(down)
+    rewinding = asyncio.create_task(old.adapter.rewind(new.upstream, old.progress.append))
+    pid = await pid_of("pg_rewind")
+    os.kill(pid, signal.SIGSTOP)
+    await new.adapter.kill_tree()
+    os.kill(pid, signal.SIGCONT)
+    with pytest.raises(Refused, match="nothing was changed"):
+        await rewinding
+    assert (await old.adapter.probe(2.0)).data.kind is DataKind.VALID
+    await new.until(down)
+    await new.adapter.start(new.config, primary=True)
+    await new.until(lambda facts: facts.writable)
+    await old.adapter.rewind(new.upstream, old.progress.append)
+    await old.adapter.start(old.following(new), primary=False)
+    await old.until(streaming)
+
+
+async def test_a_damaged_control_file_is_neither_started_nor_copied_from(home: Path) -> None:
+    """Fault 52: a running primary is told by its own questions; a stopped one is not readable, and never starts."""
+    node = await a_primary(home)
+    await node.adapter.probe(2.0)
+    control = node.settings.data_dir / "global" / "pg_control"
+    content = bytearray(control.read_bytes())
+    content[100] ^= 0xFF
+    control.write_bytes(content)
+    facts = await node.adapter.probe(2.0)
+    assert facts.unreachable_since is not None
+    assert "CRC" in facts.unreachable_why
+    await node.adapter.kill_tree()
+    facts = await node.until(down)
+    assert facts.data.kind is DataKind.UNREADABLE
+    assert "damaged" in facts.data.detail
+    for primary in (True, False):
+        with pytest.raises(Refused, match="damaged"):
+            await node.adapter.start(node.config, primary=primary)

@@ -161,3 +161,14 @@ def test_a_peer_with_a_bad_disk_is_nobody_to_hand_over_to() -> None:
     bad = replace(a_member("b"), extra={disks.WIRE_FIELD: "full"})
     assert not disks.others_run(a_primary_view(cluster=a_cluster(members=(a_member("a"), bad))))
     assert disks.others_run(a_primary_view(cluster=a_cluster(members=(a_member("a"), bad, a_member("c")))))
+
+
+def test_a_primary_with_a_damaged_control_file_hands_over_and_waits_for_an_operator() -> None:
+    """Fault 52: it is neither started again nor followed; asked to, its questions end in silence, hence after a ttl."""
+    damaged = stopped(DataKind.UNREADABLE, detail="its checksum does not match its content")
+    crashed = decide(a_primary_view(postgres=damaged))
+    assert (crashed.row, crashed.memory.state) == (830, State.FENCED)
+    assert decide(a_view(postgres=damaged, memory=a_memory(State.FENCED))).memory.state is State.FAILED
+    silent = replace(a_primary(), unreachable_since=later(NOW, -11), unreachable_why="calculated CRC checksum")
+    hung = decide(a_primary_view(postgres=silent))
+    assert (hung.row, hung.memory.goal) == (840, Goal.HANDOVER)
