@@ -50,6 +50,7 @@ from haagent.core.terms import Instant, SystemId, later
 RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
 STAND_BACK_S = 10.0
+REPLAY_STEP = 64 * 1024 * 1024
 SOURCE_AWAY_S = 5.0
 """How long a rewind waits for a source that could not be reached."""
 
@@ -441,6 +442,14 @@ def promote_again(v: View) -> Orders:
 
 def _present_upstream(v: View) -> Upstream | None:
     return v.postgres.configured.upstream if v.postgres.configured else None
+
+
+def say_replay(v: View) -> Orders:
+    """How much of the WAL received is still to be replayed, in steps that do not fill the log."""
+    server = v.postgres.server
+    left = int((server.received_lsn or 0) - (server.replayed_lsn or 0)) if server and server.in_recovery else 0
+    steps = left // REPLAY_STEP
+    return Orders(detail=f"more than {steps * REPLAY_STEP // 2**20} MB of WAL are left to replay" if steps else "")
 
 
 def start_primary(v: View) -> Orders:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from haagent.core import answers
 from haagent.core.actions import Compare, MoveAside, StopPostgres
 from haagent.core.decide import decide
 from haagent.core.facts import Divergence, Failure, Goal, JobFacts, Settings, Stalled, View
 from haagent.core.states import State
 from haagent.core.terms import Instant, Timeline, later
-from tests.builders import LSN, NOW, a_memory, a_standby, a_view, stopped
+from tests.builders import LSN, NOW, a_memory, a_primary_view, a_standby, a_view, stopped
 
 GONE = "this standby ends at 0/5000000, and a has removed the WAL from there on"
 
@@ -89,3 +90,13 @@ def test_a_standby_with_less_than_its_primary_is_restarted() -> None:
     assert (plan.row, plan.memory.goal) == (547, Goal.RESTART)
     assert "max_connections is 20, the primary has 30" in plan.why
     assert decide(a_view(postgres=a_standby(replay_paused=True))).memory.state is State.STANDBY
+
+
+def test_a_promotion_that_has_much_to_replay_says_how_much_and_claims_nothing() -> None:
+    """Fault 61: writable only when it is."""
+    behind = a_standby(received_lsn=type(LSN)(LSN + 200 * 2**20), replayed_lsn=LSN)
+    view = a_primary_view(postgres=behind, memory=a_memory(State.PROMOTING, promoted_at=NOW))
+    plan = decide(view)
+    assert (plan.row, plan.memory.state) == (799, State.PROMOTING)
+    assert "more than 192 MB of WAL are left to replay" in plan.why
+    assert not answers.primary(view, {})
