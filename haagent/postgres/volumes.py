@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from haagent.core.facts import DiskFacts
 from haagent.core.terms import Instant
 from haagent.postgres.settings import PostgresSettings
 
+log = logging.getLogger(__name__)
+
 EVERY_S = 3.0
 AGAIN_S = 0.4
 """How soon a write that was refused is tried again."""
@@ -28,6 +31,19 @@ NAME = "pgsql_tmp.haagent"
 LEAST_SEGMENTS, ENOUGH_SEGMENTS = 2, 3
 """Below so many segments of WAL in bytes a file system lacks room; with so many it has room again."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FAILED = (
+    errno.EROFS,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ESTALE,
+    errno.EUCLEAN,
+    errno.ESHUTDOWN,
+    errno.EREMOTEIO,
+    errno.ENOMEDIUM,
+    errno.ENOTCONN,
+)
+"""What a file system says that is read-only, broken or gone; other errors are the agent's own trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +150,9 @@ class VolumeWatch:
             said = f"a small write was refused: {error.filename or settings.data_dir}: {error.strerror}"
             if error.errno in NO_ROOM:
                 return Tried(no_room=said)
-            return Tried(said, before.refusing_since or self._now())
+            if error.errno in FAILED:
+                return Tried(said, before.refusing_since or self._now())
+            log.debug("no sample was written, which says nothing of the disk: %s", said)
         return Tried()
 
     def _tell(self, before: Tried, after: Tried) -> None:
