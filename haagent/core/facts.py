@@ -768,6 +768,8 @@ class Stalled:
     asked_at: Instant | None = None
     """When the leader was last asked why."""
     why: str = ""
+    blinked: bool = False
+    """It seemed to stream at the last look: PostgreSQL says so of a WAL receiver that has only just connected."""
 
 
 class Goal(Enum):

@@ -7,6 +7,7 @@ leader lacks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from haagent.core import conditions as c
@@ -21,16 +22,21 @@ def remembered(v: View) -> dict[str, Any]:
     """What must be known in the next tick."""
     server = v.postgres.server
     led = v.state is State.STANDBY and c.led_by_other(v) and c.leader_member_facts(v) is not None
-    if not led or server is None or not server.in_recovery or server.replay_paused or c.streaming(v):
+    known, streams = v.memory.stalled, c.streaming(v)
+    if not led or server is None or not server.in_recovery or server.replay_paused:
         return {"stalled": None}
-    known = v.memory.stalled
-    return {"stalled": known if known is not None and known.lsn == server.lsn else Stalled(server.lsn, v.now)}
+    if streams and (known is None or known.blinked or known.lsn != server.lsn):
+        return {"stalled": None}
+    here = known if known is not None and known.lsn == server.lsn else Stalled(server.lsn, v.now)
+    return {"stalled": replace(here, blinked=streams)}
 
 
 def stalled(v: View) -> bool:
     """It has been so for a while, and its own disk has no more WAL to replay."""
     known, server = v.memory.stalled, v.postgres.server
-    return known is not None and server is not None and server.replayed_all and v.now - known.since >= STALLED_S
+    if known is None or known.blinked or server is None:
+        return False
+    return server.replayed_all and v.now - known.since >= STALLED_S
 
 
 def question_due(v: View) -> bool:

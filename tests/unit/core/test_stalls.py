@@ -41,7 +41,9 @@ def test_the_leader_is_asked_once_it_lasts() -> None:
 
 
 def test_a_standby_that_streams_replays_or_moves_does_not_stall() -> None:
-    assert decide(a_stalled_view(postgres=a_standby())).memory.stalled is None
+    blink = decide(a_stalled_view(postgres=a_standby()))
+    assert blink.memory.stalled == Stalled(LSN, later(NOW, -20), blinked=True)
+    assert decide(a_view(memory=blink.memory)).memory.stalled is None
     assert decide(a_stalled_view(postgres=a_standby(receiver=None, replay_paused=True))).memory.stalled is None
     replaying = a_standby(receiver=None, replayed_all=False)
     assert decide(a_stalled_view(postgres=replaying)).row == 599
