@@ -179,6 +179,12 @@ def initialize_orphaned(v: View) -> bool:
     )
 
 
+def nobody_has_data(v: View) -> bool:
+    """No other member shows a copy of a cluster: where one does, the keys were lost and not the cluster."""
+    members = v.snapshot.members if v.snapshot else ()
+    return all(m.role in ("", "uninitialized") for m in members if m.name != v.me.name)
+
+
 def long_since(v: View) -> bool:
     """This state has lasted three ttl."""
     return v.now - v.memory.since > 3 * v.settings.ttl
@@ -570,6 +576,16 @@ def outdated(v: View) -> bool:
     """A peer's history is later than this node's: another primary came after this one."""
     own = own_contender(v).timeline
     return v.peers is not None and any(reply.reached and reply.timeline > own for reply in v.peers.replies)
+
+
+def overtaken(v: View) -> bool:
+    """A peer is on a later timeline than etcd knows to have been claimed: it was set back, and the leader key with it.
+
+    A timeline that this node made itself, and of which its control file does not know yet, was claimed.
+    """
+    claimed = v.snapshot.claimed if v.snapshot else None
+    known = max(int(own_contender(v).timeline), int(claimed or 0))
+    return v.peers is not None and any(reply.reached and int(reply.timeline) > known for reply in v.peers.replies)
 
 
 # --- jobs and outcomes ---

@@ -55,7 +55,9 @@ def decide(v: View) -> Plan:
         changes["trouble"] = why
     last = v.leader.name if v.leader else memory.last_leader
     told: dict[str, Any] = {"state": row.to, "row": row.id, "why": why, "begun": True, "last_leader": last}
-    told |= {"prepared": _prepared(v), "leaving_at": None}
+    if v.postgres.writable:
+        told["divergence"] = None  # whatever was found of its history before, it has been written to since
+    told |= {"prepared": _prepared(v), "leaving_at": None, "guardless_since": None}
     memory = replace(memory, **(told | _consumed(v, row) | _published(v) | changes))
     after = replace(v, memory=memory)
     actions = (*replies, *orders.actions)

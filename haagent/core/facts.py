@@ -869,6 +869,8 @@ class Memory:
     """All who may stand in the ``failsafe`` key, as the local store has it."""
     leaving_at: Instant | None = None
     """Since when this synchronous standby asks to be let go, before it stops."""
+    guardless_since: Instant | None = None
+    """Since when this primary has asked for a guard in vain; a guard that nobody needed in a pause is not missed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -506,7 +506,8 @@ def reclaim(v: View) -> Orders:
 
 
 def rearm(v: View) -> Orders:
-    return Orders((*_arm(v), *publish.led(v)))
+    since = v.now if v.memory.guardless_since is None else v.memory.guardless_since
+    return Orders((*_arm(v), *publish.led(v)), {"guardless_since": since})
 
 
 def refuse_switch(v: View) -> Orders:

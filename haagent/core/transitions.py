@@ -117,9 +117,9 @@ def guardless(v: View) -> bool:
 
 
 def guard_missing(v: View) -> bool:
-    """No guard has been heard for a whole ttl."""
-    heard = v.memory.since if v.guard.heard_at is None else max(v.memory.since, v.guard.heard_at)
-    return v.now - heard >= v.settings.ttl
+    """A guard has been asked for in vain for a whole ttl."""
+    since = v.memory.guardless_since
+    return since is not None and v.now - since >= v.settings.ttl
 
 
 def guard_overdue(v: View) -> bool:
@@ -152,7 +152,7 @@ TABLE: tuple[Row, ...] = (
         "the last try failed: a pause before the next", wake_s=1.0),
     Row(130, S.VACANT, (source_known,), S.CLONING, o.clone,
         "the cluster has a primary to clone from"),
-    Row(140, S.VACANT, (c.uninitialized, c.leaderless, c.may_lead_here, negated(c.paused)),
+    Row(140, S.VACANT, (c.uninitialized, c.let_go, c.nobody_has_data, c.may_lead_here, negated(c.paused)),
         S.INITIALIZING, o.claim_bootstrap,
         "the cluster does not exist yet: this node claims its bootstrap", wake_s=0.0),
     Row(150, S.VACANT, (c.initialize_orphaned, c.long_since), S.VACANT, o.release_orphaned_bootstrap,
@@ -471,8 +471,14 @@ TABLE: tuple[Row, ...] = (
         "the data belongs to another cluster"),
     Row(1005, S.FENCED, (c.holds_term, negated(c.leads), c.unwritable, negated(c.silent)), S.FENCED, o.give_key_up,
         "the leader key of a lost lease is given up", hold=False, wake_s=0.2),
+    Row(1008, S.FENCED, (c.leads, c.unwritable, c.overtaken), S.FENCED, o.give_key_up,
+        "the leader key is of a time that has passed, since a peer's history is later: it is given up",
+        hold=False, wake_s=0.2),
     Row(1010, S.FENCED, (c.led_by_my_past, c.resumable), S.FENCED, o.resume,
         "the leader key is this node's: its lease is gone on with", wake_s=0.0),
+    Row(1011, S.FENCED, (c.leads, c.unwritable, negated(c.poll_fresh), negated(c.paused), negated(c.guard_fired),
+        negated(c.handing_over), negated(disks.disk_unfit)), S.FENCED, o.ask_peers,
+        "this node holds the leader key: before anything is writable, the peers are asked", wake_s=0.0),
     Row(1012, S.FENCED, (c.leads, c.writable), S.PRIMARY, o.adopt,
         "the running primary is found under its own lease, and goes on", wake_s=0.0),
     Row(1013, S.FENCED, (c.leads, c.watchdog_due, negated(c.writable), negated(c.guard_fired), negated(c.handing_over)),
@@ -582,6 +588,8 @@ TABLE: tuple[Row, ...] = (
         "the data belongs to another cluster"),
     Row(1230, S.FAILED, (c.reinit_asked, c.down), S.VACANT, o.reinit_aside,
         "an operator asked for a new copy: this one is moved aside", wake_s=0.0),
+    Row(1235, S.FAILED, (c.answers, c.writable, negated(c.paused)), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
+        "an operator started PostgreSQL writable without the leader key: it is stopped", hold=False, wake_s=0.05),
     Row(1240, S.FAILED, (c.answers, c.in_recovery), S.STANDBY, o.settle,
         "an operator started PostgreSQL", wake_s=0.0),
     Row(1250, S.FAILED, (data_is(DataKind.ABSENT, DataKind.EMPTY),), S.VACANT, o.nothing,

@@ -77,9 +77,7 @@ class Simulation:
         self._keep_lines = keep_lines
         self._rest = rest
         self._bound_s = 300 + 8 * self.knobs.ttl
-        self._checkers = all_checkers(
-            fence=self.knobs.fence, bound_s=self._bound_s, failsafe_mode=self.knobs.failsafe_mode
-        )
+        self._checkers = all_checkers(bound_s=self._bound_s, failsafe_mode=self.knobs.failsafe_mode)
         self._over = asyncio.Event()
 
     def run(self) -> Result:
@@ -109,7 +107,7 @@ class Simulation:
         clients = Clients(world, proxy)
         Vulture(world)
         for host in world.hosts.values():
-            world.loop.later(host.random.uniform(0, 2), host.start_agent)
+            world.loop.later(host.random.uniform(0, self.knobs.first_starts), host.start_agent)
         while True:
             await self._round(world, doer)
             self.result.commits = clients.heard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,13 +15,16 @@ from tests.sim.checkers.copies import AnotherCopy
 from tests.sim.checkers.durability import SynchronousCommitsLast
 from tests.sim.checkers.goes_on import OUTAGE, GoesOn
 from tests.sim.checkers.histories import OneHistory
+from tests.sim.checkers.identity import OneCluster
 from tests.sim.checkers.leader_key import LeaderKeyPassesOn
 from tests.sim.checkers.liveness import HEALED, QUIET, Liveness
 from tests.sim.checkers.one_promoter import OnePromoter
 from tests.sim.checkers.one_writer import OneWriter
+from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
 from tests.sim.checkers.quiet import Quiet
 from tests.sim.checkers.routing import OneRoute
+from tests.sim.checkers.strays import StraysEnd
 from tests.sim.checkers.under_lease import UnderLease
 from tests.sim.world.events import (
     Acked,
@@ -63,6 +67,10 @@ def forced(candidate: str) -> KeyWritten:
 
 def key(at: float, name: str | None, cause: str, term: int = 5, ttl: float = 10) -> LeaderKeyChanged:
     return LeaderKeyChanged(at, "etcd", name, term, 9, cause, ttl)
+
+
+def identity(by: str, value: str) -> KeyWritten:
+    return KeyWritten(0, "etcd", "initialize", by, value)
 
 
 A_LEADS = key(0, "a", "campaign")
@@ -114,6 +122,58 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
      "5.000 s after its last write"),
     (LeaderKeyPassesOn(), [A_LEADS], [key(1, "b", "campaign", 7)], "b wrote the leader key of a over"),
     (LeaderKeyPassesOn(), [A_LEADS], [key(1, None, "foreign")], "ended by foreign"),
+    (
+        OneWriter(),
+        [commit(1, "a", 1), replace(commit(5, "b", 2), void="paused"), commit(6, "a", 1), commit(7, "c", 3)],
+        [commit(8, "a", 1)],
+        "a made commit 1 after c",
+    ),
+    (
+        WithinPermit(0.3),
+        [replace(commit(1, "a", 1, None), void="paused")],
+        [replace(commit(2, "a", 1, 1.5), fenced=True, void="made writable by hand")],
+        "0.500 s",
+    ),
+    (
+        UnderLease(),
+        [A_LEADS, key(1, None, "revoke"), commit(2, "a", 1), key(3, "b", "campaign", 7)],
+        [commit(4, "a", 1)],
+        "while b held",
+    ),
+    (
+        StraysEnd(20),
+        [replace(commit(1, "a", 1), void="made writable by hand", void_s=19.0)],
+        [replace(commit(1, "a", 1), void="made writable by hand", void_s=21.0)],
+        "21.0 s after it was made writable",
+    ),
+    (
+        PauseIsKept(),
+        [replace(writable(1, "a", 1)), forced("b"), replace(writable(9, "b", 2), paused=True)],
+        [replace(writable(500, "c", 3), paused=True)],
+        "c was promoted in a pause",
+    ),
+    (
+        OneCluster(),
+        [identity("a", ""), identity("a", "7"), identity("by hand", "9"), identity("b", "7")],
+        [identity("b", "8")],
+        "b published 8",
+    ),
+    (
+        OneRoute(),
+        [Routed(1, "proxy", ("a", "b"), ("a",))],
+        [Routed(3, "proxy", ("a", "b", "c"), ("a",))],
+        "b and c answer",
+    ),
+    (LeaderKeyPassesOn(), [A_LEADS, key(1, "b", "restore", 3)], [key(2, "c", "campaign", 9)], "of b over"),
+    (
+        SynchronousCommitsLast(),
+        [
+            *(sync_key("a"), acked(1, "a", 1, 1), KeyWritten(2, "etcd", "sync", "wipe", "(deleted)")),
+            *(writable(3, "b", 2, 2), sync_key("b"), acked(4, "b", 2, 5)),
+        ],
+        [replace(writable(5, "c", 3, 3), promoted=False, adopted=True)],
+        "c leads without 1",
+    ),
     (OneRoute(), [Routed(1, "proxy", ()), Routed(2, "proxy", ("a",))], [Routed(3, "proxy", ("a", "b"))], "a and b"),
     (ByTheTable(), [StateChanged(1, "a", "standby", "candidate", 560)], [Crashed(2, "a", "KeyError('x')")], "KeyError"),
     (ByTheTable(), [], [StateChanged(1, "a", "standby", "primary", 560)], "leads from"),
@@ -175,5 +235,5 @@ def test_a_history_that_ends_before_the_cluster_is_whole_is_no_success() -> None
 
 
 def test_every_checker_has_a_name_of_its_own() -> None:
-    names = [checker.name for checker in all_checkers(fence=False, bound_s=60)]
+    names = [checker.name for checker in all_checkers(bound_s=60)]
     assert len(set(names)) == len(names)

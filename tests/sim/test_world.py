@@ -14,13 +14,18 @@ from haagent.core.facts import DataKind, Document, ServerConfig, Upstream, View
 from haagent.core.terms import Term, Timeline, later
 from haagent.ports import Refused, Unknown, Unreachable
 from tests.sim.world.events import Committed, Corrupted, Event, Fenced, Writable
+from tests.sim.world.fence import SimFence
 from tests.sim.world.guard import SimGuard
 from tests.sim.world.hosts import Host
 from tests.sim.world.knobs import Knobs
 from tests.sim.world.postgres import PORT, SimPostgres
-from tests.sim.world.server import CommitFailedError, parse_sync
+from tests.sim.world.server import CommitFailedError
+from tests.sim.world.streams import parse_sync
 from tests.sim.world.time import Process, simulated
 from tests.sim.world.world import World
+
+PLAIN = ServerConfig()
+FENCED = ServerConfig(parameters={"shared_preload_libraries": "haagent_fence"})
 
 
 class NoAgent:
@@ -55,10 +60,10 @@ class Stage:
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def begin(self, *names: str) -> None:
+    async def begin(self, *names: str, config: ServerConfig = PLAIN) -> None:
         """A primary on ``a``, standbys on the others."""
-        await self.pg["a"].initialize(ServerConfig(), lambda _: None)
-        await self.pg["a"].start(ServerConfig(), primary=True)
+        await self.pg["a"].initialize(config, lambda _: None)
+        await self.pg["a"].start(config, primary=True)
         await asyncio.sleep(3)
         for name in names:
             await self.pg[name].clone(self.source("a"), None, lambda _: None)
@@ -224,10 +229,10 @@ def test_the_guard_kills_the_tree_when_the_permit_ends_with_the_agent_dead_or_fr
 
 def test_with_the_fence_no_commit_passes_the_permit_even_after_a_thaw() -> None:
     async def script(s: Stage) -> None:
-        await s.begin()
+        await s.begin(config=FENCED)
         host = s.host("a")
         await s.guard["a"].ensure(1)
-        await s.guard["a"].arm(Term(5), later(host.clock.now(), 4), 1)
+        SimFence(host).permit(Term(5), later(host.clock.now(), 4))
         await s.write("a")
         host.freeze()
         await asyncio.sleep(10)

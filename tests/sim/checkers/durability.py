@@ -1,6 +1,8 @@
 """In a synchronous mode an acknowledged commit is in the history of every later primary, unless an operator forced one.
 
-That holds for all commits acknowledged while the ``sync`` key names the node that acknowledged them, whether standbys
+A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more. Nor is what
+a server acknowledges that other hands made writable, or whose node believes the cluster paused. The
+rest holds for all commits acknowledged while the ``sync`` key names the node that acknowledged them, whether standbys
 were waited for or not: with none to wait for, nobody else may be elected.
 """
 
@@ -21,15 +23,17 @@ class SynchronousCommitsLast(Checker):
         self._forced: set[str] = set()
 
     def see(self, event: Event) -> str | None:
+        if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+            self._acked.clear()
         if isinstance(event, KeyWritten) and event.key == "sync":
             self._leader = None if event.value == "(deleted)" else json.loads(event.value)["leader"]
         elif isinstance(event, KeyWritten) and event.key == "failover" and event.value != "(deleted)":
             wish = json.loads(event.value)
             if wish.get("member") and not wish.get("leader"):
                 self._forced.add(wish["member"])
-        elif isinstance(event, Acked) and event.where == self._leader:
+        elif isinstance(event, Acked) and event.where == self._leader and not event.void:
             self._acked[event.uid] = event.commit
-        elif isinstance(event, Writable) and event.promoted:
+        elif isinstance(event, Writable) and (event.promoted or event.adopted):
             return self._judge(event)
         return None
 

@@ -11,15 +11,6 @@ CALM_S = 60.0
 
 
 BY_THE_LEASE = (815, 820)
-MOMENTS = (
-    *("terminate agent", "kill guard", "kill postmaster", "etcd leader changes", "etcd compacts"),
-    *("switchover", "failover", "restart", "reinitialize"),
-)
-"""What has no length, so that its end is not told."""
-
-
-def _lasts(event: Fault) -> bool:
-    return not event.text.startswith(MOMENTS)
 
 
 class GoesOn(Checker):
@@ -47,4 +38,4 @@ class GoesOn(Checker):
             self._down_at = event.at if calm and not event.over else None
             return
         self._other_at, self._down_at = event.at, None
-        self._open = max(0, self._open - 1) if event.over else self._open + _lasts(event)
+        self._open = max(0, self._open - 1) if event.over else self._open + 1

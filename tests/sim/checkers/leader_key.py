@@ -1,4 +1,9 @@
-"""The leader key passes on only by expiry, by its holder's own hand once not writable, or after a standstill of ttl."""
+"""The leader key passes on only by expiry, by its holder's own hand once not writable, or after a standstill of ttl.
+
+Besides, operators may delete it or revoke its lease, and it is lost when etcd is wiped or set back (a key that comes
+back so was last written long ago); after that nobody campaigns before the permit of whoever held it has ended, unless
+it is the same node or the cluster is paused: that is for the checkers of commits to see.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +33,16 @@ class LeaderKeyPassesOn(Checker):
     def _judge(self, last: LeaderKeyChanged | None, event: LeaderKeyChanged) -> str | None:
         if last is None or last.name is None:
             return None
+        if event.cause == "restore":
+            return None
         if event.name is not None:
             if event.name != last.name or event.term != last.term:
                 return f"{event.name} wrote the leader key of {last.name} over"
             return None
         if event.cause == "resign" and last.name in self._writable:
             return f"{last.name} gave the leader key up while its PostgreSQL was writable"
-        if event.cause == "depose" and event.at - last.at < last.ttl - ROUNDING_S:
+        if event.cause == "depose" and last.cause != "restore" and event.at - last.at < last.ttl - ROUNDING_S:
             return f"the key of {last.name} was deleted {event.at - last.at:.3f} s after its last write; ttl {last.ttl}"
-        if event.cause not in ("resign", "depose", "expiry", "revoke"):
+        if event.cause not in ("resign", "depose", "expiry", "revoke", "by hand", "wipe"):
             return f"the leader key of {last.name} ended by {event.cause}"
         return None

@@ -1,9 +1,12 @@
-"""A timeline has one promoter: no two nodes ever make one of the same number."""
+"""A timeline has one promoter: no two nodes make one of the same number; those that other hands made do not count.
+
+What was claimed in an etcd that was wiped or set back may be claimed again.
+"""
 
 from __future__ import annotations
 
 from tests.sim.checkers.base import Checker
-from tests.sim.world.events import Event, Writable
+from tests.sim.world.events import Event, KeyWritten, Writable
 
 
 class OnePromoter(Checker):
@@ -13,6 +16,8 @@ class OnePromoter(Checker):
         self._made: dict[int, str] = {}
 
     def see(self, event: Event) -> str | None:
+        if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+            self._made.clear()
         if not isinstance(event, Writable) or not event.promoted:
             return None
         maker = self._made.setdefault(event.timeline, event.where)

@@ -1,4 +1,8 @@
-"""At most one node accepts commits: once a newer primary has committed, no older one elsewhere ever does again."""
+"""At most one node accepts commits: once a newer primary has committed, no older one elsewhere ever does again.
+
+Void for a node that believes the cluster paused, and for a server that other hands made writable until its agent has
+ended it or leads with it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ class OneWriter(Checker):
         self._node = ""
 
     def see(self, event: Event) -> str | None:
-        if not isinstance(event, Committed | Acked):
+        if not isinstance(event, Committed | Acked) or event.void:
             return None
         if event.promotion >= self._promotion:
             self._promotion, self._node = event.promotion, event.where

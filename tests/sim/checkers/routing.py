@@ -1,4 +1,4 @@
-"""At most one node would answer 200 to GET /primary at any instant."""
+"""At most one node would answer 200 to GET /primary at any instant; void for nodes that believe the cluster paused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ class OneRoute(Checker):
     name = "one route"
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, Routed) and len(event.nodes) > 1:
-            return f"{' and '.join(event.nodes)} answer 200 to /primary at once"
+        bound = [name for name in event.nodes if name not in event.paused] if isinstance(event, Routed) else []
+        if len(bound) > 1:
+            return f"{' and '.join(bound)} answer 200 to /primary at once"
         return None

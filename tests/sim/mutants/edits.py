@@ -11,20 +11,23 @@ from unittest.mock import patch
 from haagent.agent import loop, perform
 from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
-from haagent.core import answers, failsafe, lease, publish, timelines
+from haagent.core import answers, conditions, failsafe, lease, publish, synchrony, timelines
 from haagent.core.actions import Action, Plan
-from haagent.core.decide import decide
-from haagent.core.facts import Asked, Divergence, Document, Heartbeat, Timing, View
+from haagent.core.decide import ROWS, decide
+from haagent.core.facts import Asked, Divergence, Document, Heartbeat, PostgresFacts, Timing, View
 from haagent.core.failsafe import Judged
 from haagent.core.states import State
 from haagent.core.status import accepts_writes
 from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline, later
+from haagent.core.transitions import TABLE
 from haagent.dcs import keys
 from haagent.dcs.etcd import EtcdDcs
+from haagent.dcs.freshness import Freshness
 from haagent.dcs.kv import Delete, Put
 from haagent.dcs.sightings import Sightings
 from haagent.guard.watch import FENCE, WAIT, Step, Watch
 from haagent.ports import PortError, Refused, Unknown
+from tests.sim.world.fence import SimFence
 from tests.sim.world.postgres import SimPostgres
 
 Edit = Callable[[], AbstractContextManager[Any]]
@@ -320,6 +323,81 @@ def promise_given_while_campaigning() -> AbstractContextManager[Any]:
         return judge(view, body, campaigning=False)
 
     return patch.object(failsafe, "judge", careless)
+
+
+def _without(number: int, *names: str) -> AbstractContextManager[Any]:
+    """A row of the table lacks conditions; without names it is not there at all."""
+    row = next(row for row in TABLE if row.id == number)
+    assert set(names) <= {condition.__name__ for condition in row.when}
+    left = tuple(condition for condition in row.when if condition.__name__ not in names)
+    edited = (replace(row, when=left),) if names else ()
+    rows = ROWS[row.state]
+    place = rows.index(row)
+    return patch.dict(ROWS, {row.state: (*rows[:place], *edited, *rows[place + 1 :])})
+
+
+@mutant("with agent and guard gone nobody else refuses commits")
+def fence_told_of_no_end() -> AbstractContextManager[Any]:
+    permit = SimFence.permit
+    return patch.object(SimFence, "permit", lambda self, term, until: permit(self, term, Instant(float("inf"))))
+
+
+@mutant("the operator is in charge then")
+def pause_ignored() -> AbstractContextManager[Any]:
+    return patch.object(
+        loop, "decide", lambda view: decide(replace(view, settings=replace(view.settings, pause=False)))
+    )
+
+
+@mutant("the keys were lost, not the cluster")
+def bootstraps_into_a_wiped_store() -> AbstractContextManager[Any]:
+    return _without(140, "let_go", "nobody_has_data")
+
+
+@mutant("a member that came back with old data names a leader of the past")
+def older_answers_believed() -> AbstractContextManager[Any]:
+    return patch.object(Freshness, "judge", lambda self, reply, floor: None)
+
+
+@mutant("a busy backend goes on committing after its postmaster has died")
+def orphans_not_seen() -> AbstractContextManager[Any]:
+    probe = SimPostgres.probe
+
+    async def blind(self: SimPostgres, timeout: float) -> PostgresFacts:
+        return replace(await probe(self, timeout), orphans=0)
+
+    return patch.object(SimPostgres, "probe", blind)
+
+
+@mutant("what other hands promote is a second writer for ever")
+def promotion_by_hand_left_alone() -> AbstractContextManager[Any]:
+    return _without(525)
+
+
+@mutant("its holder may not know yet, and write on till its permit ends")
+def vanished_key_taken_at_once() -> AbstractContextManager[Any]:
+    return patch.object(conditions, "let_go", conditions.leaderless)
+
+
+@mutant("whoever is not in the sync key may lack acknowledged commits")
+def unlisted_standby_elected() -> AbstractContextManager[Any]:
+    return patch.object(synchrony, "objection", lambda view: None)
+
+
+@mutant("whoever the last primary left out does not know that it was left out")
+def sync_key_left_to_another() -> AbstractContextManager[Any]:
+    return patch.object(synchrony, "claim", lambda view, of=None: ())
+
+
+@mutant("the guard goes on enforcing the longer permit, while others wait for the shorter ttl")
+def shorter_ttl_taken_at_once() -> AbstractContextManager[Any]:
+    lease_for = Keeper._lease_for
+
+    async def hasty(self: Keeper, present: LeaseId, sent_at: Instant, timing: Timing) -> tuple[LeaseId, float]:
+        self._told_until = Instant(0.0)
+        return await lease_for(self, present, sent_at, timing)
+
+    return patch.object(Keeper, "_lease_for", hasty)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Scene:
         self.doer = Doer(world)
         self.events: list[Event] = []
         self.violations: list[str] = []
-        self._checkers = all_checkers(fence=world.knobs.fence, bound_s=1e9, failsafe_mode=world.knobs.failsafe_mode)
+        self._checkers = all_checkers(bound_s=1e9, failsafe_mode=world.knobs.failsafe_mode)
         world.listeners.append(self._hear)
         self.clients = Clients(world, Proxy(world))
         Vulture(world)

@@ -17,7 +17,7 @@ def test_a_switchover_goes_where_it_is_asked_to_and_loses_nothing() -> None:
         await s.until(lambda: s.promotions_since(began) == [new], 5)
         await s.until_whole(20)
         assert s.host(old).data.records[: len(s.host(old).data.records)] == s.host(new).data.records
-        assert s.answers_to_operators()
+        await s.until(lambda: bool(s.answers_to_operators()), 5, "an answer to the operator")
 
     play(script)
 

@@ -16,6 +16,7 @@ from haagent.watchdog.device import WatchdogSettings
 from tests.sim.world.dcs import MEMBERS, PREFIX, SimLink
 from tests.sim.world.etcd import FakeKv
 from tests.sim.world.events import StateChanged
+from tests.sim.world.fence import SimFence
 from tests.sim.world.guard import SimGuard
 from tests.sim.world.hosts import SimStore
 from tests.sim.world.knobs import Knobs
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from tests.sim.world.time import Process
     from tests.sim.world.world import World
 
-DYNAMIC = ("ttl", "loop_wait", "retry_timeout", "pause", "synchronous_mode", "primary_start_timeout", "failsafe_mode")
+DYNAMIC = (
+    *("ttl", "loop_wait", "retry_timeout", "pause", "primary_start_timeout", "primary_stop_timeout"),
+    *("synchronous_mode", "synchronous_mode_strict", "synchronous_node_count", "failsafe_mode"),
+)
 
 
 def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
@@ -39,18 +43,16 @@ def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
         retry_timeout=knobs.retry_timeout,
         maximum_lag_on_failover=knobs.maximum_lag_on_failover,
         primary_start_timeout=knobs.primary_start_timeout,
+        primary_stop_timeout=knobs.primary_stop_timeout,
+        pre_promote="ask" if knobs.pre_promote else None,
         synchronous_mode=knobs.synchronous_mode,
         synchronous_mode_strict=knobs.synchronous_mode_strict,
         synchronous_node_count=knobs.synchronous_node_count,
         failsafe_mode=knobs.failsafe_mode,
         use_pg_rewind=knobs.use_pg_rewind,
-        remove_data_directory_on_rewind_failure=True,
-        remove_data_directory_on_diverged_timelines=True,
-        bootstrap_document={
-            "ttl": knobs.ttl,
-            "loop_wait": knobs.loop_wait,
-            "retry_timeout": knobs.retry_timeout,
-        },
+        remove_data_directory_on_rewind_failure=knobs.may_discard,
+        remove_data_directory_on_diverged_timelines=knobs.may_discard,
+        bootstrap_document=knobs.document(),
     )
 
     def read(document: Document | None) -> Settings:
@@ -67,6 +69,8 @@ def production_agent(world: World, host: Host, process: Process) -> Agent:
 
     def noted(view: View, plan: Plan) -> None:
         world.rows_taken.add(plan.row)
+        if view.snapshot is not None or view.settings.pause:
+            host.believes(paused=view.settings.pause)
         old, new = view.memory.state, plan.memory.state
         if old is not new:
             world.log(StateChanged(world.now, host.name, old.value, new.value, plan.row, plan.why))
@@ -79,6 +83,7 @@ def production_agent(world: World, host: Host, process: Process) -> Agent:
         peers=SimPeers(world, host),
         clock=host.clock,
         store=SimStore(host),
+        fence=SimFence(host),
         watchdog=SimWatchdog(WatchdogSettings(world.knobs.watchdog, safety_margin=world.knobs.safety_margin), host),
     )
     return Agent(world.me(host), ports, settings_reader(world.knobs), noted=noted)

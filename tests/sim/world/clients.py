@@ -76,7 +76,8 @@ class Proxy:
         nodes = tuple(name for name, host in self.world.hosts.items() if answers_primary(host))
         if nodes != self._last:
             self._last = nodes
-            self.world.log(Routed(self.world.now, "proxy", nodes))
+            paused = tuple(name for name in nodes if self.world.hosts[name].paused)
+            self.world.log(Routed(self.world.now, "proxy", nodes, paused))
 
     def choose(self) -> str | None:
         up = [name for name, is_up in self.up.items() if is_up]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from haagent.dcs.kv import KeyEvent
 from haagent.ports import PortError, Unreachable
-from tests.sim.world.etcd import Etcd, Message
+from tests.sim.world.etcd import Backup, Etcd, Message
 from tests.sim.world.events import KeyWritten, LeaderKeyChanged
 from tests.sim.world.time import Process
 
@@ -37,6 +37,8 @@ class EtcdCluster:
         """On whose request etcd is acting right now."""
         self.down: set[str] = set()
         self.frozen: set[str] = set()
+        self.backup: Backup | None = None
+        """The last snapshot that somebody took."""
         self.answers_lost = 0.0
         """The part of answers that get lost after the request was carried out."""
         self.random = random.Random(f"{world.seed}/etcd")
@@ -44,6 +46,11 @@ class EtcdCluster:
         self._holder: str | None = None
         self._term = 0
         self._ttl = 0.0
+
+    def identity(self) -> str:
+        """The system identifier in the ``initialize`` key; empty when there is none."""
+        found = self.etcd.keys.get(PREFIX + "initialize")
+        return "" if found is None else found.value.decode()
 
     # --- faults ---
 
@@ -94,6 +101,8 @@ class EtcdCluster:
         key = kv.key.removeprefix(PREFIX)
         by = self.acting or cause
         value = "" if event.deleted else kv.value.decode(errors="replace")
+        if cause in ("restore", "wipe", "by hand"):
+            by = cause
         if kv.key != LEADER:
             self.world.log(KeyWritten(self.world.now, "etcd", key, by, "(deleted)" if event.deleted else value))
             return
@@ -102,7 +111,8 @@ class EtcdCluster:
                 cause = "foreign" if self.acting is None else "resign" if self.acting == self._holder else "depose"
             self._holder = None
         else:
-            cause = "campaign" if kv.create_revision == kv.mod_revision else "renewal"
+            if cause == "txn":
+                cause = "campaign" if kv.create_revision == kv.mod_revision else "renewal"
             lease = self.etcd.leases.get(kv.lease)
             self._holder, self._term = value, kv.create_revision
             self._ttl = 0.0 if lease is None else lease.granted

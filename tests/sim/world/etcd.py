@@ -61,6 +61,15 @@ class Lease:
     timer: Timer | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A snapshot: its revision, its keys, and what was granted to its leases."""
+
+    revision: int
+    keys: dict[str, KeyValue]
+    leases: dict[int, float]
+
+
 @dataclass(slots=True, eq=False)
 class Watcher:
     prefix: str
@@ -87,7 +96,7 @@ class Etcd:
         self.expiry_lag_s = 0.0
         self.has_quorum = True
         self.listeners: list[Callable[[KeyEvent, str], None]] = []
-        """Told of each change and its cause: ``txn``, ``expiry``, ``revoke`` or ``wipe``."""
+        """Told of each change and its cause: ``txn``, ``expiry``, ``revoke``, ``wipe``, ``by hand`` or ``restore``."""
         self._history: list[KeyEvent] = []
         self._compacted = 0
         self._watchers: list[Watcher] = []
@@ -183,6 +192,35 @@ class Etcd:
     def wipe(self) -> None:
         """Every key is deleted; leases stay."""
         self._apply([Delete(name) for name in sorted(self.keys)], "wipe")
+
+    def delete(self, key: str) -> None:
+        """Somebody deletes a key by hand."""
+        self._apply([Delete(key)], "by hand")
+
+    def put(self, key: str, value: bytes) -> None:
+        """Somebody writes a key by hand."""
+        self._apply([Put(key, value, 0)], "by hand")
+
+    def save(self) -> Backup:
+        """What a snapshot of now would hold."""
+        return Backup(self.revision, dict(self.keys), {number: one.granted for number, one in self.leases.items()})
+
+    def restore(self, backup: Backup) -> None:
+        """All members are started anew from a snapshot: revisions go back, watches are lost, leases run afresh."""
+        for lease in self.leases.values():
+            if lease.timer is not None:
+                lease.timer.cancel()
+        before, self.keys = self.keys, dict(backup.keys)
+        self.revision = self._compacted = backup.revision
+        self._history.clear()
+        self._watchers.clear()
+        self.leases = {number: Lease(granted, 0.0) for number, granted in backup.leases.items()}
+        self.change_leader()
+        for name in sorted(before.keys() | self.keys.keys()):
+            if before.get(name) != self.keys.get(name):
+                gone = KeyEvent(KeyValue(name, b"", 0, self.revision), deleted=True)
+                for listener in self.listeners:
+                    listener(KeyEvent(self.keys[name]) if name in self.keys else gone, "restore")
 
     # --- inside ---
 

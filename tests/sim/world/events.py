@@ -55,6 +55,12 @@ class Committed(Event):
     """By a client that goes past the proxy."""
     permit_until: float | None = None
     """The end of this node's permit in true time, as enforced; None when there is none."""
+    fenced: bool = False
+    """The commit fence is loaded in this server."""
+    void: str = ""
+    """Why this node promises nothing at the moment: it is paused, or other hands made this server writable."""
+    void_s: float = 0.0
+    """For how long its agent has had the time to end that; 0 while it is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,9 @@ class Acked(Event):
     sync: bool
     """Synchronous standbys had confirmed it."""
     permit_until: float | None = None
+    fenced: bool = False
+    void: str = ""
+    void_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,12 @@ class Writable(Event):
     """False: it was started on the timeline it had."""
     holds: Callable[[int], bool] = field(repr=False)
     """Whether a commit is in its history."""
+    by_hand: bool = False
+    """Other hands than the agent's did it."""
+    adopted: bool = False
+    """Other hands had done it, and now its agent leads with it."""
+    paused: bool = False
+    """Its node believed the cluster paused when PostgreSQL was told to promote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,8 @@ class Corrupted(Event):
 
     upstream: str
     lsn: Lsn
+    by_hand: bool = False
+    """They parted where other hands, or a pause, had made a server writable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +123,8 @@ class LeaderKeyChanged(Event):
     term: int
     revision: int
     cause: str
-    """``campaign``, ``renewal``, ``resign``, ``depose``, ``expiry``, ``revoke``, ``foreign``."""
+    """``campaign``, ``renewal``, ``resign``, ``depose``, ``expiry``, ``foreign``; by other hands than the agents'
+    ``revoke``, ``by hand``, ``wipe``, ``restore``."""
     ttl: float = 0.0
     """What is granted to its lease."""
 
@@ -148,6 +166,8 @@ class Routed(Event):
     """Which nodes would answer 200 to GET /primary at this instant."""
 
     nodes: tuple[str, ...]
+    paused: tuple[str, ...] = ()
+    """Those of them that believe the cluster paused, whose permit has no end."""
 
 
 @dataclass(frozen=True, slots=True)

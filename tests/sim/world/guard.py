@@ -74,6 +74,8 @@ class GuardProcess:
         refused = watch.hear(do, term, until, reason)
         if not refused and do in ("arm", "extend") and watch.until is not None:
             host.permit = max(host.permit or 0.0, watch.until) if do == "extend" else watch.until
+            if do == "arm" and host.server is not None:
+                host.server.taken_over()
             self.world.log(Permit(self.world.now, host.name, term, host.clock.true(Instant(watch.until))))
         elif not refused and do == "disarm":
             host.permit = None
@@ -186,6 +188,8 @@ class SimGuard(GuardClient):
 
     async def _start(self, timeout: float) -> str:
         await asyncio.sleep(self.host.random.uniform(0.02, 0.08))
+        if self.host.guard_fails:
+            return "out of processes"
         if self.host.guard is None or not self.host.guard.process.alive:
             term, until = (0, None) if self._permit is None else (int(self._permit[0]), float(self._permit[1]))
             self.host.start_guard(term, until)
@@ -197,22 +201,7 @@ class SimGuard(GuardClient):
             connection.guard.process.kill()
             self._lose("it did not answer and was killed", dead=True)
 
-    # The commit fence: the page that every commit reads moves with the permit.
-
     def extend(self, term: Term, permit_until: Instant) -> None:
-        self.host.open_page(permit_until)
         if self.host.permit is not None:  # it counts from the telling, also while the guard is frozen
             self.host.permit = max(self.host.permit, float(permit_until))
         super().extend(term, permit_until)
-
-    async def arm(self, term: Term, permit_until: Instant, timeout: float) -> None:
-        self.host.open_page(permit_until)
-        await super().arm(term, permit_until, timeout)
-
-    async def disarm(self, term: Term, timeout: float) -> None:
-        self.host.close_page()
-        await super().disarm(term, timeout)
-
-    async def quit(self, timeout: float) -> None:
-        self.host.close_page()
-        await super().quit(timeout)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from haagent.core.facts import DataKind
 from haagent.core.terms import Instant
 from haagent.guard.watch import Report
+from tests.sim.world.disk import Disk
 from tests.sim.world.events import Crashed, DataGone, Note
 from tests.sim.world.guard import GuardProcess
 from tests.sim.world.server import CommitFailedError, Server
@@ -45,7 +46,23 @@ class Host:
         self.random = random.Random(f"{world.seed}/{name}")
         self.up = True
         self.freezes = 0
+        self.fence, self.fence_mode = world.knobs.fence_of(name)
+        """``installed``, ``missing`` or ``off``; and what the agent is told of it."""
+        self.hook = "agrees"
+        """What pre_promote does: ``agrees``, ``vetoes`` or ``hangs``."""
+        self.guard_fails = 0
+        """No guard can be started while it is not 0."""
+        self.copy_fails = 0
+        """No initdb, base backup or rewind succeeds while it is not 0."""
+        self.starts_fail = 0
+        self.crash_loops = 0
+        self.stops_hang = 0
+        """1: a fast stop has no end; more: an immediate one waits for its SIGKILL too."""
+        self.promotions_hang = 0
+        self.paused = False
+        """An agent of this node last knew the cluster to be paused."""
         # On the disk:
+        self.disk = Disk(self)
         self.data = Data()
         self.aside: list[Data] = []
         self.stored: dict[str, Any] = {}
@@ -56,8 +73,12 @@ class Host:
         self.agent: AgentLike | None = None
         self.agent_process: Process | None = None
         self.agent_wanted = True
+        self.able_since = 0.0
+        """Since when, in true time, an agent has had all the time it wanted."""
         self.permit: float | None = None
-        """The end of the permit as last told to a guard of this host."""
+        """The end of the permit as last told to a guard of this host; None while none is armed."""
+        self.proven_until = Instant(0.0)
+        """The end of the permit by the last proven renewal, which the agent enforces while it has no guard."""
         self.page_until: Instant | None = None
         """The end of the permit as the commit fence reads it."""
         self.on_server_end: Callable[[str], None] | None = None
@@ -80,8 +101,11 @@ class Host:
     def server_ended(self, server: Server) -> None:
         if self.server is server:
             self.server = None
-            if self.on_server_end is not None:
-                self.on_server_end("the postmaster ended")
+            self.postmaster_ended()
+
+    def postmaster_ended(self) -> None:
+        if self.on_server_end is not None:
+            self.on_server_end("the postmaster ended")
 
     def sender_ended(self, name: str) -> None:
         """A walsender for which commits may wait is gone."""
@@ -106,22 +130,49 @@ class Host:
 
     # --- the commit fence ---
 
-    def open_page(self, until: Instant) -> None:
-        self.page_until = until if self.page_until is None else Instant(max(self.page_until, until))
-
-    def close_page(self) -> None:
-        self.page_until = None
+    @property
+    def fenced(self) -> bool:
+        """The server that runs here has loaded the commit fence."""
+        return self.server is not None and self.server.fenced
 
     def fence_check(self) -> None:
-        """Inside a committing backend: past the permit the commit gets an ERROR, where the fence is installed."""
-        if self.world.knobs.fence and (self.page_until is None or self.clock.now() >= self.page_until):
+        """Inside a committing backend that has loaded the fence: past the permit the commit gets an ERROR."""
+        if self.page_until is None or self.clock.now() >= self.page_until:
             raise CommitFailedError("the permit of this node has ended")
 
     def permit_until(self) -> float | None:
         """The end of the permit in true time, as enforced on this host."""
-        if self.world.knobs.fence:
+        if self.fenced:
             return None if self.page_until is None else self.clock.true(self.page_until)
-        return None if self.permit is None else self.clock.true(Instant(self.permit))
+        return None if self.permit is None else self.clock.true(max(Instant(self.permit), self.proven_until))
+
+    def leads(self) -> bool:
+        """Its permit runs, and the leader key names it."""
+        until = self.permit_until()
+        return until is not None and until > self.world.now and self.world.etcd.holder == self.name
+
+    # --- where nothing is promised ---
+
+    def believes(self, *, paused: bool) -> None:
+        """What an agent of this node has just read of the cluster's pause; at its end it must end what strays."""
+        was, self.paused = self.paused, paused
+        if was and not paused and self.server is not None and self.server.writable:
+            self.server.strays("left by the pause")
+
+    def void(self) -> tuple[str, float]:
+        """Why commits here are promised nothing, and how long the agent has had to end that; empty when they are."""
+        server = self.server
+        if self.paused:
+            return "paused", 0.0
+        if server is None or not server.stray:
+            return "", 0.0
+        runs = self.agent_process is not None and self.agent_process.runs
+        since = max(server.stray_since, self.able_since)
+        return server.stray, max(0.0, self.world.now - since) if runs else 0.0
+
+    def able_again(self) -> None:
+        """An agent was started or thawed."""
+        self.able_since = self.world.now
 
     # --- the guard ---
 
@@ -145,6 +196,7 @@ class Host:
         if self.freezes:
             process.freeze()
         self.agent_process = process
+        self.able_again()
         process.spawn(self._run_agent(process), "main")
 
     async def _run_agent(self, process: Process) -> None:
@@ -231,9 +283,10 @@ class Host:
         for process in processes:
             if self.server is None or process is not self.server.process:
                 process.thaw()
+        self.able_again()
         if self.server is not None:
             until = self.permit_until()
-            late = until is not None and until <= self.world.now and not self.world.knobs.fence
+            late = until is not None and until <= self.world.now and not self.fenced
             wait = self.world.speed.kill + 0.01 if late else 0.0
             self.world.loop.later(wait, self._thaw_server, self.server)
 

@@ -19,15 +19,26 @@ class Knobs:
     loop_wait: float = 3.0
     retry_timeout: float = 3.0
     fence: bool = False
+    """The commit fence is installed on every node; ``fences`` says it node by node."""
+    fences: tuple[str, ...] = ()
+    """``installed``, ``missing`` or ``off`` for each node."""
+    fence_required: bool = False
+    pre_promote: bool = False
+    """The operator has a program that is asked before a promotion."""
     watchdog: str = "off"
     safety_margin: int = 5
     synchronous_mode: str = "off"
     synchronous_mode_strict: bool = False
     synchronous_node_count: int = 1
     use_pg_rewind: bool = True
+    may_discard: bool = True
+    """A diverged copy may be moved aside and cloned anew without an operator."""
     maximum_lag_on_failover: int = 1048576
     failsafe_mode: bool = False
     primary_start_timeout: float = 300.0
+    primary_stop_timeout: float = 0.0
+    first_starts: float = 2.0
+    """Within how many seconds the agents of a new cluster are started."""
     restart_after: float = 1.0
     """How soon systemd starts an agent that ended."""
     rates: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -38,12 +49,28 @@ class Knobs:
     commit_every: float = 1.0
     rogue_every: float = 2.0
 
+    def fence_of(self, node: str) -> tuple[str, str]:
+        """Whether a node has the commit fence, and ``postgresql.commit_fence`` as its agent has it."""
+        found = self.fences[self.nodes.index(node)] if self.fences else "installed" if self.fence else "missing"
+        return found, "required" if self.fence_required else "off" if found == "off" else "auto"
+
+    def document(self) -> dict[str, float]:
+        """The dynamic configuration with which the cluster begins."""
+        return {"ttl": self.ttl, "loop_wait": self.loop_wait, "retry_timeout": self.retry_timeout}
+
+    @property
+    def fenced(self) -> bool:
+        """Every node has it, so that agent and guard may fail together."""
+        return all(self.fence_of(node)[0] == "installed" for node in self.nodes)
+
 
 def draw(seed: int) -> Knobs:
     """The knobs of a seed; clocks drift at most by what ``core/lease.py`` promises to bear."""
     rng = random.Random(f"{seed}/knobs")
     sync = random.Random(f"{seed}/sync")
+    more = random.Random(f"{seed}/more")
     names = ("a", "b", "c", "d", "e")[: rng.choices((2, 3, 5), (1, 7, 2))[0]]
+    fences = _fences(more, len(names))
     ttl, loop_wait, retry_timeout = _timing(rng)
     half = DRIFT / 2
     extremes = (-half, 0.0, half)
@@ -70,7 +97,22 @@ def draw(seed: int) -> Knobs:
         ),
         commit_every=rng.choice((0.3, 1.0, 3.0)),
         rogue_every=rng.choice((0.5, 2.0)),
+        fences=fences,
+        fence_required=more.random() < 0.3 and fences.count("installed") >= max(2, len(names) - 1),
+        pre_promote=more.random() < 0.25,
+        may_discard=more.random() < 0.85,
+        primary_start_timeout=more.choice((300.0, 300.0, 20.0, 2.0, 0.0)),
+        primary_stop_timeout=more.choice((0.0, 0.0, 2.0)),
+        first_starts=more.choice((0.0, 0.02, 2.0)),
     )
+
+
+def _fences(rng: random.Random, nodes: int) -> tuple[str, ...]:
+    """On all nodes, on none, or on some."""
+    how = rng.random()
+    if how < 0.8:
+        return ("installed" if how < 0.4 else "missing",) * nodes
+    return tuple(rng.choice(("installed", "missing", "off")) for _ in range(nodes))
 
 
 def _timing(rng: random.Random) -> tuple[float, float, float]:

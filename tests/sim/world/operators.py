@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from haagent.core import synchrony
 from haagent.core.answers import Answer
-from haagent.core.facts import Document
+from haagent.core.facts import DataKind, Document, View
+from haagent.core.states import State
 from tests.sim.world.events import Note
 from tests.sim.world.network import LostError
 from tests.sim.world.time import Process
+from tests.sim.world.wal import Data
 
 if TYPE_CHECKING:
     from tests.sim.world.world import World
@@ -24,6 +29,8 @@ class Operators:
     def __init__(self, world: World) -> None:
         self.world = world
         self.process = Process(world.loop, OPERATOR)
+        self.random = random.Random(f"{world.seed}/operators")
+        self.tidying = False
 
     def act(self, kind: str, node: str, other: str) -> None:
         """Ask ``node``'s agent for something; ``other`` is the candidate where there is one."""
@@ -34,7 +41,71 @@ class Operators:
             body = {"candidate": other or node}
         elif kind in ("pause", "resume"):
             kind, body = "patch_config", {"pause": True if kind == "pause" else None}
+        elif kind == "schedule switchover":
+            kind, body = "switchover", {"leader": self.world.etcd.holder or node, "scheduled_at": self._soon(node)}
+            body |= {"candidate": other} if other and other != body["leader"] else {}
+        elif kind == "schedule restart":
+            kind, body = "restart", {"schedule": self._soon(node)}
         self.process.spawn(self._ask(kind, node, body), kind)
+
+    def patch(self, node: str, body: Document) -> None:
+        """Change the dynamic configuration through ``node``'s agent."""
+        self.process.spawn(self._ask("patch_config", node, body), "patch")
+
+    def _soon(self, node: str) -> str:
+        """A little later by the wall clock of a node, as an operator types it."""
+        moment = self.world.hosts[node].clock.wall() + self.random.uniform(2, 30)
+        return datetime.fromtimestamp(moment, UTC).isoformat()
+
+    async def tidy(self) -> None:
+        """What operators do after trouble: end what they began, and see to the nodes that ask for an operator."""
+        while self.tidying:
+            await asyncio.sleep(5.0)
+            self._clear_strangers()
+            for name, host in self.world.hosts.items():
+                if host.agent is not None and host.agent_process is not None and host.agent_process.alive:
+                    await self._see_to(name, host.agent.current())
+
+    async def _see_to(self, name: str, view: View) -> None:
+        snapshot = view.snapshot
+        if snapshot is None:
+            return
+        stored = snapshot.config.document if snapshot.config else {}
+        wanted = self.world.knobs.document()
+        patch = {key: wanted.get(key) for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)}
+        if snapshot.config is not None and patch:
+            await self._ask("patch_config", name, patch)
+        elif view.memory.scheduled_restart is not None:
+            await self._ask("delete_restart", name, {})
+        elif snapshot.failover is not None and snapshot.failover.scheduled_at is not None:
+            await self._ask("delete_switchover", name, {})
+        elif view.state is State.FAILED and snapshot.leader is not None:
+            await self._ask("reinitialize", name, {})
+        elif view.state is State.FAILED:
+            self.world.hosts[name].stop_agent()
+        elif self._waits_in_vain(view):
+            await self._ask("failover", name, {"candidate": name})
+
+    def _clear_strangers(self) -> None:
+        """A copy of a cluster that came of another bootstrap is put away, as its node asks for in its log."""
+        for host in self.world.hosts.values():
+            known, own = self.world.etcd.identity(), host.data.system_id
+            if known and own is not None and str(own) != known and (host.server is None or not host.server.writable):
+                if host.server is not None:
+                    host.server.end("stopped by an operator")
+                host.aside.append(host.data)
+                host.data = Data()
+
+    def _waits_in_vain(self, view: View) -> bool:
+        """In a synchronous mode nobody may lead by itself since a copy was destroyed."""
+        lost = view.leader is None and view.state is State.STANDBY and synchrony.objection(view) is not None
+        others = (host for host in self.world.hosts.values() if host.name != view.me.name)
+        mine = self.world.hosts[view.me.name].data
+        return (
+            lost
+            and self.world.copies_destroyed
+            and all(host.up and (host.data.kind is not DataKind.VALID or host.data.end <= mine.end) for host in others)
+        )
 
     async def _ask(self, kind: str, node: str, body: Document) -> None:
         world = self.world

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from haagent.core.facts import (
@@ -24,7 +25,8 @@ from haagent.core.facts import Process as Postmaster
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
 from tests.sim.world.network import LostError
-from tests.sim.world.server import Phase, Server, Stream, parse_sync
+from tests.sim.world.server import Phase, Server
+from tests.sim.world.streams import Stream
 from tests.sim.world.wal import START, Data, Record, fork_of
 
 if TYPE_CHECKING:
@@ -50,16 +52,21 @@ class SimPostgres:
     # --- looking ---
 
     async def probe(self, timeout: float) -> PostgresFacts:
-        await asyncio.sleep(LOOK_S)
+        return replace(await self._probe(timeout), disk=self.host.disk.facts(self.host.clock.now()))
+
+    async def _probe(self, timeout: float) -> PostgresFacts:
+        hung = self.host.disk.hung
+        await asyncio.sleep(timeout if hung else LOOK_S)
         server, data = self.host.server, self.host.data
-        if server is None:
+        if server is None or server.orphaned:
             self._last = self._silent_since = None
-            return PostgresFacts(self._data_facts(), configured=data.configured)
+            orphans = 0 if server is None else 3
+            return PostgresFacts(self._data_facts(), configured=data.configured, orphans=orphans)
         postmaster = Postmaster(server.pid, server.started_ticks)
         if server.process.frozen:
             await asyncio.sleep(timeout)
             server = self.host.server
-        if server is None or server.process.frozen or server.phase in (Phase.STARTING, Phase.STOPPING):
+        if server is None or hung or server.process.frozen or server.phase in (Phase.STARTING, Phase.STOPPING):
             starting = server is not None and server.phase is Phase.STARTING
             return self._silent(postmaster if server is not None else None, starting)
         self._silent_since = None
@@ -85,6 +92,8 @@ class SimPostgres:
 
     def _data_facts(self) -> DataFacts:
         data = self.host.data
+        if self.host.disk.hung and self.host.server is None:
+            return DataFacts(DataKind.UNKNOWN)
         if data.kind is not DataKind.VALID:
             return DataFacts(data.kind, marker=data.marker)
         if data.in_production:
@@ -180,8 +189,10 @@ class SimPostgres:
         server.process.soon(server.reload)
 
     async def start(self, config: ServerConfig, *, primary: bool) -> None:
-        await asyncio.sleep(LOOK_S)
+        await self._touch()
         data = self.host.data
+        if self.host.server is not None and self.host.server.orphaned:
+            await self.kill_tree()
         if self.host.server is not None:
             raise Refused(f"a postmaster runs already, pid {self.host.server.pid}")
         if data.kind is not DataKind.VALID:
@@ -219,7 +230,7 @@ class SimPostgres:
         server = self._running()
         if not server.answers:
             raise Unknown(f"no answer within {timeout:g} s")
-        if server.writable:
+        if server.writable and self.host.disk.takes_writes:
             server.append("message")
 
     async def sync_slots(
@@ -237,11 +248,13 @@ class SimPostgres:
     # --- long jobs ---
 
     async def initialize(self, config: ServerConfig, report: Report) -> SystemId:
+        await self._touch()
         data = self.host.data
         if data.kind not in (DataKind.ABSENT, DataKind.EMPTY):
             raise Refused(f"the data directory is {data.kind.value}")
         data.kind, data.marker = DataKind.UNFINISHED, "initializing"
         await asyncio.sleep(self.world.speed.initdb * self.host.random.uniform(0.5, 1.5))
+        self._fail_copy("initdb")
         data.system_id = self.world.next_system_id()
         data.timeline = data.newest_timeline = 1
         data.records = [Record(self.world.next_uid(), Lsn(START + 100), 1, "checkpoint")]
@@ -277,6 +290,7 @@ class SimPostgres:
         steps = 8
         for step in range(steps):
             await asyncio.sleep(seconds * self.host.random.uniform(0.5, 1.5) / steps)
+            self._fail_copy("the copy")
             report(Progress("copying", step, steps))
             waited = 0.0
             while not (network.open(source.host, self.host.name) and server is not None and server.process.runs):
@@ -288,8 +302,9 @@ class SimPostgres:
         return server.data
 
     async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
+        await self._touch()
         data = self.host.data
-        if data.kind is DataKind.VALID or data.kind is DataKind.UNREADABLE:
+        if data.kind in (DataKind.VALID, DataKind.UNREADABLE, DataKind.UNMOUNTED):
             raise Refused(f"the data directory is {data.kind.value}")
         if self.host.server is not None:
             raise Refused("a postmaster runs on this data directory")
@@ -304,7 +319,8 @@ class SimPostgres:
         data = self.host.data
         if self.host.server is not None:
             raise Refused("a postmaster runs on this data directory")
-        if data.kind not in (DataKind.VALID, DataKind.UNFINISHED):
+        await self._touch()
+        if data.kind is not DataKind.VALID:
             raise Refused(f"the data directory is {data.kind.value}")
         theirs = await self._ask_other(source, 3.0)
         if theirs.system_id != data.system_id:
@@ -327,8 +343,21 @@ class SimPostgres:
             "" if fork is None else f"histories part at {fork}",
         )  # fmt: skip
 
-    async def move_aside(self, why: str) -> str:
+    async def _touch(self) -> None:
+        """Something is to be written: Refused by a disk that takes no writes, Unreachable by one that hangs."""
         await asyncio.sleep(LOOK_S)
+        if self.host.disk.hung:
+            await asyncio.sleep(3.0)
+            raise Unreachable("the disk did not answer within 10 s")
+        if self.host.disk.read_only:
+            raise Refused("the file system is read-only")
+
+    def _fail_copy(self, what: str) -> None:
+        if self.host.copy_fails or not self.host.disk.takes_writes:
+            raise Refused(f"{what} failed: no space is left on the device")
+
+    async def move_aside(self, why: str) -> str:
+        await self._touch()
         if self.host.server is not None:
             raise Refused("a postmaster runs on this data directory")
         self.host.move_data_aside(why)
@@ -336,7 +365,7 @@ class SimPostgres:
 
     async def run_hook(self, command: str, arguments: Sequence[str], timeout: float) -> int:
         await asyncio.sleep(0.05)
-        return 0
-
-
-__all__ = ["SimPostgres", "parse_sync"]
+        if self.host.hook == "hangs":
+            await asyncio.sleep(timeout)
+            raise Unknown(f"{command} did not end within {timeout:g} s")
+        return 1 if self.host.hook == "vetoes" else 0

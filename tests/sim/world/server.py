@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from haagent.core.facts import DataKind
 from haagent.core.terms import Lsn
 from tests.sim.world.events import Corrupted, Readonly, Writable
+from tests.sim.world.streams import Stream, Waiting, parse_sync
 from tests.sim.world.time import Process
 from tests.sim.world.wal import Record, Switch
 
@@ -47,41 +48,6 @@ class CommitFailedError(Exception):
     """The server said that the transaction was not committed, or said nothing any more."""
 
 
-@dataclass(eq=False, slots=True)
-class Stream:
-    """A walsender on the upstream and the walreceiver it feeds, over one TCP connection."""
-
-    standby: Server
-    upstream: Server
-    name: str
-    sent: Lsn
-    flushed: Lsn
-    open: bool = True
-    busy: bool = False
-    stalled_at: float | None = None
-
-
-@dataclass(eq=False, slots=True)
-class Waiting:
-    """A commit that waits for synchronous standbys."""
-
-    lsn: Lsn
-    done: asyncio.Future[None]
-
-
-_SYNC = re.compile(r"^\s*(?:(ANY|FIRST)?\s*(\d+)\s*\((.*)\)|(.*))\s*$", re.IGNORECASE)
-
-
-def parse_sync(names: str) -> tuple[bool, int, tuple[str, ...]]:
-    """Read synchronous_standby_names: whether any will do, how many, which."""
-    match = _SYNC.match(names)
-    assert match is not None
-    method, number, listed, bare = match.groups()
-    text = listed if listed is not None else bare
-    found = tuple(name.strip().strip('"') for name in text.split(",") if name.strip())
-    return (method or "").upper() == "ANY", int(number or 1), found
-
-
 class Server:
     """One postmaster and its children. Its coroutines run in its own process context."""
 
@@ -97,6 +63,17 @@ class Server:
         self.primary = primary
         self.promotion = 0
         self.promoting = False
+        self.told_in_pause = False
+        self.by_hand = False
+        """Other hands than the agent's made it writable, or are about to."""
+        self.stray = ""
+        """Why nothing is promised of its commits."""
+        self.stray_since = 0.0
+        self.orphaned = False
+        """The postmaster is dead, and some of its backends are not."""
+        config = host.data.configured
+        libraries = "" if config is None else config.parameters.get("shared_preload_libraries", "")
+        self.fenced = host.fence == "installed" and "haagent_fence" in libraries
         self.replayed = self.data.end
         self.received: Lsn | None = None
         self.streams: list[Stream] = []
@@ -118,6 +95,9 @@ class Server:
         await asyncio.sleep(delay * self.random.uniform(0.5, 1.5))
         if self.phase is not Phase.STARTING:
             return
+        if self.host.starts_fail or not self.host.disk.takes_writes or self.data.kind is not DataKind.VALID:
+            self.end("it could not start")
+            return
         self.data.standby_signal = not self.primary
         self.data.clean = False
         self.replayed = self.data.end
@@ -129,6 +109,9 @@ class Server:
         await self._receive_for_ever()
 
     def _become_primary(self, *, promoted: bool) -> None:
+        if not self.host.disk.takes_writes:
+            self.end("PANIC: could not write to the write-ahead log")
+            return
         self.phase = Phase.PRIMARY
         self.data.in_production = True
         self.data.standby_signal = False
@@ -136,15 +119,38 @@ class Server:
         data = self.data
         fork = data.switches[-1].lsn if data.switches else Lsn(0)
         self.append("checkpoint")
-        held = {record.uid for record in data.records}
-        self.world.log(
-            Writable(self.world.now, self.host.name, data.timeline, fork, self.promotion, promoted, held.__contains__)
-        )
+        if self.by_hand and self.host.leads():
+            self.by_hand = False
+        elif self.by_hand and not self.host.paused:
+            self.strays("made writable by hand")
+        self._say_writable(fork, promoted=promoted and not self.by_hand)
+        if self.host.crash_loops:
+            self.process.after(self.random.uniform(0.05, 2), self.end, "it crashed again")
+
+    def _say_writable(self, fork: Lsn, *, promoted: bool, adopted: bool = False) -> None:
+        held = {record.uid for record in self.data.records}
+        now, name, timeline = self.world.now, self.host.name, self.data.timeline
+        how = (self.by_hand, adopted, promoted and self.told_in_pause)
+        self.world.log(Writable(now, name, timeline, fork, self.promotion, promoted, held.__contains__, *how))
+
+    def strays(self, why: str) -> None:
+        """From now on nothing is promised of its commits, and its agent has to end that."""
+        if not self.stray:
+            self.stray, self.stray_since = why, self.world.now
+
+    def taken_over(self) -> None:
+        """Its guard was given a permit: promises hold again, also for what other hands had made writable."""
+        self.stray = ""
+        if self.by_hand and self.writable:
+            self.by_hand = False
+            self.promotion = self.world.next_promotion()
+            self._say_writable(Lsn(0), promoted=False, adopted=True)
 
     @property
     def answers(self) -> bool:
         """Whether it would take a connection now."""
-        return self.process.runs and self.phase in (Phase.RECOVERY, Phase.PRIMARY) and not self.ended
+        up = self.process.runs and not self.orphaned
+        return up and self.phase in (Phase.RECOVERY, Phase.PRIMARY) and not self.ended
 
     @property
     def writable(self) -> bool:
@@ -205,6 +211,41 @@ class Server:
         else:
             stream.stalled_at = stream.stalled_at or self.world.now
 
+    def orphan(self, linger: float) -> None:
+        """SIGKILL to the postmaster alone: its children see that and end, but a busy backend goes on for a while."""
+        if self.phase is not Phase.PRIMARY or self.ended or self.orphaned:
+            self.end("SIGKILL to the postmaster")
+            return
+        self.orphaned = True
+        for stream in list(self.streams):
+            self._hang_up(stream)
+        self.streams.clear()
+        self.world.loop.later(linger, self.end, "its last backend ended")
+        self.host.postmaster_ended()
+
+    def crash_backend(self) -> None:
+        """A backend was killed: the postmaster ends all others, recovers, and is there again."""
+        if self.phase not in (Phase.PRIMARY, Phase.RECOVERY) or not self.answers:
+            return
+        if self.promotion:
+            self.world.log(Readonly(self.world.now, self.host.name, self.promotion, "a backend crashed"))
+        self.promotion, self.promoting = 0, False
+        self.primary = self.phase is Phase.PRIMARY
+        self.phase = Phase.STARTING
+        self.data.clean = False
+        for waiting in self.waiting:
+            if not waiting.done.done():
+                waiting.done.set_exception(CommitFailedError("terminating connection because of a crash"))
+        self.waiting.clear()
+        for stream in list(self.streams):
+            self._hang_up(stream)
+        self.streams.clear()
+        if self.receiver is not None:
+            self._leave(self.receiver)
+            self.receiver = None
+        self.kick()
+        self.process.spawn(self._start(), "recovery")
+
     async def _stop_fast(self) -> None:
         """Smart order of a fast stop: backends end, a shutdown checkpoint, walsenders drain, then the end."""
         was_primary = self.phase is Phase.PRIMARY
@@ -213,6 +254,11 @@ class Server:
             if not waiting.done.done():
                 waiting.done.set_exception(CommitFailedError("the server is shutting down"))
         await asyncio.sleep(self.world.speed.fast_stop * self.random.uniform(0.3, 1.5))
+        while self.host.stops_hang:
+            await asyncio.sleep(0.1)
+        if was_primary and not self.host.disk.takes_writes:
+            self.end("PANIC: could not write to the write-ahead log")
+            return
         if was_primary:
             self.append("shutdown checkpoint")
             while any(stream.flushed < self.data.end for stream in self.streams):
@@ -222,17 +268,23 @@ class Server:
     def stop(self, mode: str) -> None:
         """The signal; the end comes later."""
         if mode == "immediate":
-            self.process.after(self.random.uniform(0.01, 0.1), self.end, "immediate stop")
+            # A process that sleeps in the kernel hears no SIGQUIT; the postmaster sends SIGKILL after five seconds.
+            delay = 5.0 if self.host.stops_hang > 1 else self.random.uniform(0.01, 0.1)
+            self.process.after(delay, self.end, "immediate stop")
         elif self.phase is not Phase.STOPPING:
             self.process.spawn(self._stop_fast(), "shutdown")
 
-    def promote(self) -> None:
+    def promote(self, *, by_hand: bool = False) -> None:
         if not self.promoting:
+            self.by_hand = by_hand
+            self.told_in_pause = self.host.paused
             self.promoting = True
             self.process.spawn(self._promote(), "promotion")
 
     async def _promote(self) -> None:
         await asyncio.sleep(self.world.speed.promote * self.random.uniform(0.3, 1.5))
+        while self.host.promotions_hang:
+            await asyncio.sleep(0.1)
         if self.phase is not Phase.RECOVERY:
             return
         if self.receiver is not None:
@@ -248,9 +300,13 @@ class Server:
 
     def append(self, what: str = "commit", size: int | None = None) -> Record:
         """Write and flush one WAL record, and send it on."""
+        if not self.host.disk.takes_writes:
+            self.process.soon(self.end, "PANIC: could not write to the write-ahead log")
+            raise CommitFailedError("could not write to the write-ahead log")
         size = size or self.random.randint(40, 400)
         data = self.data
-        record = Record(self.world.next_uid(), Lsn(data.end + size), data.timeline, what)
+        loose = bool(self.stray) or self.by_hand or self.host.paused
+        record = Record(self.world.next_uid(), Lsn(data.end + size), data.timeline, what, loose)
         data.records.append(record)
         for stream in self.streams:
             self._feed(stream)
@@ -260,14 +316,18 @@ class Server:
         """A backend commits one transaction; whether synchronous standbys confirmed it; else CommitFailedError."""
         if not self.writable:
             raise CommitFailedError("cannot execute INSERT in a read-only transaction")
-        self.host.fence_check()
+        self._fence_check()
         record = self.append()
         self.world.committed(self, number, record, direct=direct)
         sync = self.sync_wanted() is not None
         await self.wait_for_sync(record.end)
-        self.host.fence_check()
+        self._fence_check()
         self.world.acked(self, number, record, sync=sync)
         return sync
+
+    def _fence_check(self) -> None:
+        if self.fenced:
+            self.host.fence_check()
 
     def _configured_names(self) -> str:
         config = self.data.configured
@@ -334,7 +394,8 @@ class Server:
             return None
         last = theirs.records[-1] if theirs.records else None
         if last is not None and ours.at(last.end) != last:
-            self.world.log(Corrupted(self.world.now, standby.host.name, self.host.name, last.end))
+            by_hand = theirs.parts_by_hand(ours)
+            self.world.log(Corrupted(self.world.now, standby.host.name, self.host.name, last.end, by_hand))
         stream = Stream(standby, self, name, theirs.end, theirs.end)
         self.streams.append(stream)
         return stream
@@ -376,6 +437,9 @@ class Server:
     def deliver(self, stream: Stream, batch: list[Record], history: tuple[tuple[Switch, ...], int]) -> None:
         """WAL arrives; PostgreSQL flushes it, switches timelines where the upstream did, and confirms."""
         if self.ended or self.receiver is not stream or not stream.open or self.phase is not Phase.RECOVERY:
+            return
+        if not self.host.disk.takes_writes:
+            self.end("PANIC: could not write to the write-ahead log")
             return
         data = self.data
         new = [record for record in batch if record.end > data.end]
@@ -428,7 +492,7 @@ class Server:
         if not (network.open(here, upstream_host) and network.open(upstream_host, here)):
             return
         await asyncio.sleep(3 * network.delay(here, upstream_host))
-        stream = upstream.accept(self, name)
+        stream = upstream.accept(self, name) if self.phase is Phase.RECOVERY else None
         if stream is None:
             return
         self.receiver = stream

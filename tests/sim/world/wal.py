@@ -20,6 +20,8 @@ class Record:
     end: Lsn
     timeline: int
     what: str = "commit"
+    by_hand: bool = False
+    """Written where nothing is promised: by a server that other hands made writable, or in a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class Data:
         if timeline == self.timeline:
             return self.end
         return next((switch.lsn for switch in self.switches if switch.timeline == timeline), None)
+
+    def parts_by_hand(self, other: Data) -> bool:
+        """Whether the first record in which two histories differ was written where nothing is promised."""
+        pairs = zip(self.records, other.records, strict=False)
+        return any(mine.by_hand or theirs.by_hand for mine, theirs in pairs if mine != theirs)
 
     def take_over(self, other: Data, upto: Lsn) -> None:
         """Hold what the other held up to there."""

@@ -54,6 +54,8 @@ class World:
         self.network.weather = knobs.weather
         self.crash_reports: list[str] = []
         self.rows_taken: set[int] = set()
+        self.copies_destroyed = False
+        """Somebody deleted a data directory for good."""
         self.listeners: list[Callable[[Event], None]] = []
         self._make_agent = make_agent
         self._uids = count(1)
@@ -127,10 +129,11 @@ class World:
         self.log(
             Committed(
                 self.now, host.name, number, record.uid, record.timeline, record.end, server.promotion, direct,
-                host.permit_until(),
+                host.permit_until(), server.fenced, *host.void(),
             )
         )  # fmt: skip
 
     def acked(self, server: Server, number: int, record: Record, *, sync: bool) -> None:
-        until = server.host.permit_until()
-        self.log(Acked(self.now, server.host.name, number, record.uid, server.promotion, sync, until))
+        host = server.host
+        facts = (host.permit_until(), server.fenced, *host.void())
+        self.log(Acked(self.now, host.name, number, record.uid, server.promotion, sync, *facts))

@@ -126,8 +126,8 @@ def test_an_agent_started_anew_while_etcd_is_silent_hears_the_guard_before_it_st
 
 def test_a_primary_without_a_guard_for_a_whole_ttl_gives_leadership_up() -> None:
     for age_s, state in ((5.0, State.PRIMARY), (10.0, State.DEMOTING)):
-        dead = GuardFacts(heard_at=later(NOW, -age_s))
-        assert state_after(decide(a_primary_view(guard=dead))) is state
+        missed = a_memory(State.PRIMARY, guardless_since=later(NOW, -age_s))
+        assert state_after(decide(a_primary_view(guard=GuardFacts(), memory=missed))) is state
 
 
 # --- PostgreSQL ---

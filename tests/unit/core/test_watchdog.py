@@ -23,6 +23,7 @@ from tests.builders import (
     a_lease,
     a_memory,
     a_node,
+    a_poll,
     a_primary_view,
     a_standby,
     a_view,
@@ -134,7 +135,7 @@ def test_a_found_primary_without_a_lease_keeps_what_was_left_running() -> None:
 
 
 def test_a_node_that_holds_the_key_opens_it_before_it_starts_postgresql() -> None:
-    view = a_primary_view(watchdog=CLOSED, memory=a_memory(State.FENCED), postgres=stopped())
+    view = a_primary_view(watchdog=CLOSED, memory=a_memory(State.FENCED), postgres=stopped(), peers=a_poll())
     assert OpenWatchdog in kinds(view)
     assert StartPrimary not in kinds(view)
     assert StartPrimary in kinds(replace(view, watchdog=OPEN))
