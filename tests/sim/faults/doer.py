@@ -40,7 +40,7 @@ class Doer:
         names = list(self.world.hosts)
         leader = self.world.etcd.holder or names[0]
         others = [name for name in names if name != leader]
-        roles = {"leader": leader, "standby": others[int(deed.strength * len(others))]}
+        roles = {"leader": leader, "standby": others[int(deed.strength * len(others)) % len(others)]}
         return replace(deed, target=roles.get(deed.target, deed.target), other=roles.get(deed.other, deed.other))
 
     def _end(self, number: int) -> None:

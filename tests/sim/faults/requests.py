@@ -32,7 +32,7 @@ def _patch(world: World, deed: Deed, body: Document) -> End:
 
 
 def _patch_ttl(world: World, deed: Deed) -> End:
-    knobs, ttl = world.knobs, TTLS[int(deed.strength * len(TTLS))]
+    knobs, ttl = world.knobs, TTLS[int(deed.strength * len(TTLS)) % len(TTLS)]
     try:
         timing(ttl, knobs.loop_wait, knobs.retry_timeout)
     except ValueError:
