@@ -101,7 +101,8 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
         GoesOn(failsafe_mode=True),
         [
             *(Fault(1, "b", "cut c"), Fault(5, "b", "cut c", over=True)),
-            *(Fault(9, "etcd", OUTAGE), DEMOTED, Fault(30, "etcd", OUTAGE, over=True), Fault(31, "a", "restart")),
+            *(Fault(9, "etcd", OUTAGE), DEMOTED, Fault(30, "etcd", OUTAGE, over=True)),
+            *(Fault(31, "a", "restart"), Fault(31, "a", "restart", over=True)),
             *(Fault(100, "etcd", OUTAGE), Fault(110, "b", "cut c"), DEMOTED, Fault(111, "b", "cut c", over=True)),
             *(Fault(120, "etcd", OUTAGE, over=True), Fault(200, "etcd", OUTAGE)),
         ],
