@@ -86,6 +86,7 @@ def _restart_as(world: World, deed: Deed, *, standby: bool) -> End:
     host = world.hosts[deed.target]
     if host.server is not None:
         host.server.end("pg_ctl restart by hand")
+        host.data.tainted = host.data.tainted or (host.data.standby_signal and not standby)
         _start(host, standby=standby)
     return nothing
 

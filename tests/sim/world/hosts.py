@@ -164,6 +164,8 @@ class Host:
         server = self.server
         if self.paused:
             return "paused", 0.0
+        if server is not None and server.data.tainted:
+            return "made a primary without a new timeline", 0.0
         if server is None or not server.stray:
             return "", 0.0
         runs = self.agent_process is not None and self.agent_process.runs

@@ -294,6 +294,7 @@ class Server:
         data.switches = (*data.switches, Switch(data.timeline, data.end))
         data.timeline = data.newest_timeline = max(data.newest_timeline, data.timeline) + 1
         self.replayed = data.end
+        data.tainted = False
         self._become_primary(promoted=True)
 
     # --- writing ---
@@ -305,7 +306,7 @@ class Server:
             raise CommitFailedError("could not write to the write-ahead log")
         size = size or self.random.randint(40, 400)
         data = self.data
-        loose = bool(self.stray) or self.by_hand or self.host.paused
+        loose = bool(self.stray) or self.by_hand or self.host.paused or data.tainted
         record = Record(self.world.next_uid(), Lsn(data.end + size), data.timeline, what, loose)
         data.records.append(record)
         for stream in self.streams:

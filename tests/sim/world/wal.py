@@ -48,6 +48,8 @@ class Data:
     standby_signal: bool = False
     in_production: bool = False
     configured: ServerConfig | None = None
+    tainted: bool = False
+    """Somebody made a primary of a standby without a new timeline: what is written on this one is promised nothing."""
 
     @property
     def end(self) -> Lsn:
@@ -80,7 +82,7 @@ class Data:
 
     def take_over(self, other: Data, upto: Lsn) -> None:
         """Hold what the other held up to there."""
-        self.system_id = other.system_id
+        self.system_id, self.tainted = other.system_id, other.tainted
         self.records = other.records[: other.index_after(upto)]
         self.timeline, self.switches = other.timeline, other.switches
         self.newest_timeline = max(self.newest_timeline, other.newest_timeline)
