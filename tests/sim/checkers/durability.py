@@ -1,7 +1,8 @@
 """In a synchronous mode an acknowledged commit is in the history of every later primary, unless an operator forced one.
 
 A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more. Nor is what
-a server acknowledges that other hands made writable, or whose node believes the cluster paused. The
+a server acknowledges that other hands made writable, or whose node believes the cluster paused; nor does it hold for a
+standby that streamed onto a history which other hands had parted from its own, and confirmed what it did not have. The
 rest holds for all commits acknowledged while the ``sync`` key names the node that acknowledged them, whether standbys
 were waited for or not: with none to wait for, nobody else may be elected.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 
 from tests.sim.checkers.base import Checker
-from tests.sim.world.events import Acked, Event, KeyWritten, Writable
+from tests.sim.world.events import Acked, Corrupted, Event, KeyWritten, Writable
 
 
 class SynchronousCommitsLast(Checker):
@@ -21,6 +22,7 @@ class SynchronousCommitsLast(Checker):
         self._acked: dict[int, int] = {}
         self._leader: str | None = None
         self._forced: set[str] = set()
+        self._spoilt: set[str] = set()
 
     def see(self, event: Event) -> str | None:
         if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
@@ -31,6 +33,8 @@ class SynchronousCommitsLast(Checker):
             wish = json.loads(event.value)
             if wish.get("member") and not wish.get("leader"):
                 self._forced.add(wish["member"])
+        elif isinstance(event, Corrupted) and event.by_hand:
+            self._spoilt.add(event.where)
         elif isinstance(event, Acked) and event.where == self._leader and not event.void:
             self._acked[event.uid] = event.commit
         elif isinstance(event, Writable) and (event.promoted or event.adopted):
@@ -39,7 +43,7 @@ class SynchronousCommitsLast(Checker):
 
     def _judge(self, event: Writable) -> str | None:
         lost = {uid: commit for uid, commit in self._acked.items() if not event.holds(uid)}
-        if event.where in self._forced:
+        if event.where in self._forced or event.where in self._spoilt:
             self._forced.discard(event.where)
             for uid in lost:
                 del self._acked[uid]
