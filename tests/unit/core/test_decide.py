@@ -43,6 +43,7 @@ from tests.builders import (
     a_member,
     a_memory,
     a_node,
+    a_poll,
     a_primary,
     a_silent_dcs,
     a_snapshot,
@@ -360,6 +361,7 @@ def test_a_standby_that_crashed_during_its_promotion_never_writes_on_the_timelin
             a_view(lease=a_lease(), guard=a_guard(permit_s=8.0), cluster=a_cluster(leader="b")),
             postgres=stopped(cluster_state="in archive recovery", standby_signal=True),
             memory=a_memory(row_state),
+            peers=a_poll(),
         )
         plan = decide(view)
         assert plan.memory.state is State.PROMOTING
