@@ -21,7 +21,7 @@ from tests.sim.world.knobs import Knobs, draw
 
 FIXED = (1, 2, 5, 12, 34, 144, 300)
 """Of these some have once shown a bug."""
-FRESH_S = 15.0
+FRESH_S = 5.0
 """So long fresh seeds are tried."""
 
 
