@@ -56,6 +56,8 @@ def postgres_settings(config: Config) -> PostgresSettings:
         basebackup=given_options(given.basebackup),
         rewind_options=given_options(given.rewind),
         post_bootstrap=config.bootstrap.post_bootstrap or None,
+        bootstrap=config.bootstrap_method,
+        bootstrap_hba=config.bootstrap.pg_hba,
         custom_conf=_path(given.custom_conf),
     )
 

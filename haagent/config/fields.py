@@ -56,7 +56,10 @@ class Bootstrap:
     """How a new cluster is made; looked at only while there is none."""
 
     dcs: Mapping[str, Any] = setting(v.MAP, "The dynamic configuration that a new cluster starts with.", default={})
-    method: str = text("The section of `bootstrap` whose command makes the cluster.", default="initdb", effective=False)
+    method: str = text(
+        "How a new cluster is made: `initdb`, or the section of `bootstrap` with the command that makes it.",
+        default="initdb",
+    )
     initdb: v.Options = setting(
         v.OPTIONS, "Options of initdb.", default=(), example=["data-checksums", {"encoding": "UTF8"}]
     )
@@ -66,10 +69,10 @@ class Bootstrap:
         aliases=("post_init",),
     )
     users: Mapping[str, Any] = setting(
-        v.MAP, "Roles to create; an old setting, use `post_bootstrap`.", default={}, effective=False
+        v.MAP, "Roles to create; without effect, as in Patroni 4: use `post_bootstrap`.", default={}, effective=False
     )
     pg_hba: tuple[str, ...] = setting(
-        v.LINES, "Lines of pg_hba.conf; an old setting, use `postgresql.pg_hba`.", default=(), effective=False
+        v.LINES, "Lines of pg_hba.conf of a new cluster; an old setting, use `postgresql.pg_hba`.", default=()
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from haagent import __version__
-from haagent.config import dynamic, logs, schema, tree
+from haagent.config import dynamic, logs, methods, schema, tree
 from haagent.config.field import Path
 from haagent.config.fields import FOREIGN, LOCAL_FIELDS, Dynamic, Etcd, Log, RestApi, Sections
 from haagent.config.postgresql import Authentication, Role
@@ -24,6 +24,7 @@ from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.values import Address, Listen, Secret
 from haagent.core import lease
 from haagent.core.facts import Document, Me, Settings, Tags
+from haagent.core.methods import BootstrapMethod
 
 RESERVED_NAME = "__patroni_strict_sync_replica_placeholder__"
 
@@ -42,6 +43,8 @@ class Config(Sections):
     endpoints: tuple[str, ...] = ()
     """etcd's endpoints as URLs, without credentials; none when SRV records name them."""
     published_tags: Document = field(default_factory=dict)
+    bootstrap_method: BootstrapMethod | None = None
+    """The operator's own way to make a cluster; None: initdb."""
     given_postgresql: Mapping[str, Any] = field(default_factory=dict)
     """What the file itself says of PostgreSQL, without defaults."""
     origins: Mapping[Path, str] = field(default_factory=dict)
@@ -204,6 +207,7 @@ class _Finish:
         etcd, endpoints = self._etcd(base.etcd3)
         self._pairs(base.restapi, base.tags)
         self._format(base.log)
+        method = self._method(base.bootstrap.method)
         if self._problems:
             raise ConfigError(self._problems)
         config = Config(
@@ -212,6 +216,7 @@ class _Finish:
             bootstrap_document=document,
             endpoints=endpoints,
             published_tags=_published(self._root.get("tags"), base.tags),
+            bootstrap_method=method,
             given_postgresql=local,
         )
         config = replace(config, etcd3=etcd, namespace=_namespace(base.namespace), **_local_paths(config))
@@ -278,6 +283,14 @@ class _Finish:
         except ValueError as error:
             self._wrong(at, str(error))
         return {}
+
+    def _method(self, name: str) -> BootstrapMethod | None:
+        """The custom bootstrap, unless its section is wrong."""
+        try:
+            return methods.bootstrap_method(name, self._at("bootstrap") or {}, self._source)
+        except ConfigError as error:
+            self._problems += error.problems
+        return None
 
     def _etcd(self, etcd: Etcd) -> tuple[Etcd, tuple[str, ...]]:
         """The section without credentials in its URLs, and the endpoints."""

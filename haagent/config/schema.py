@@ -96,6 +96,8 @@ def _cleaned(root: type, cls: type, tree: Tree, path: Path, note: Note) -> Tree:
                 note(here, f"an old name of {name}, which is given too; {name} counts")
         elif not _allowed(cls, tree, key):
             _unknown(root, cls, here, note)
+        elif cls in WITH_METHODS:
+            result[name] = value
     return result
 
 
@@ -119,6 +121,10 @@ def _effect(row: Field, value: Any, path: Path, note: Note) -> None:
         idle = True
     if not idle:
         note(path, "accepted, has no effect yet")
+
+
+WITH_METHODS = (Bootstrap, Postgresql)
+"""Sections in which an operator's own methods have sections of their own."""
 
 
 def _allowed(cls: type, tree: Tree, key: str) -> bool:
@@ -175,7 +181,7 @@ def _schema(cls: type) -> voluptuous.Schema:
     for f in fields(cls):
         if "section" in f.metadata:
             parts[voluptuous.Optional(f.name)] = _schema(f.metadata["section"])
-    return voluptuous.Schema(parts)
+    return voluptuous.Schema(parts, extra=voluptuous.ALLOW_EXTRA if cls in WITH_METHODS else voluptuous.PREVENT_EXTRA)
 
 
 def _problem(cls: type, tree: Tree, error: voluptuous.Invalid, source: str, origins: Origins, at: Path) -> Problem:

@@ -175,7 +175,9 @@ def initialize_orphaned(v: View) -> bool:
         v.snapshot is not None
         and v.snapshot.initialize == ""
         and v.snapshot.leader is None
-        and not any(m.state.startswith(("initializing", "running custom")) for m in v.snapshot.members)
+        and not any(
+            m.state.startswith(("initializing", "running custom", "starting after custom")) for m in v.snapshot.members
+        )
     )
 
 

@@ -44,8 +44,14 @@ _WIRE_STATE = {
 }
 
 
+_WIRE_PHASE = {"custom bootstrap": "running custom bootstrap script", "recovery": "starting after custom bootstrap"}
+"""What a bootstrap is at, where an operator's program makes the data."""
+
+
 def wire_state(v: View) -> str:
     """The state of this node in the words of the wire format."""
+    if v.state is State.INITIALIZING and v.job is not None and v.job.progress is not None:
+        return _WIRE_PHASE.get(v.job.progress.phase, _WIRE_STATE[v.state])
     if v.memory.leaving_at is not None:
         return "stopping"
     if v.state is State.DEMOTING and v.memory.goal is Goal.RESTART:

@@ -1,4 +1,4 @@
-"""The first data directory of a new cluster: initdb, roles, the operator's script, a clean stop.
+"""The first data directory of a new cluster: initdb or an operator's program, roles, a script, a clean stop.
 
 All of it happens on a server that listens on no network, with a socket in a directory only this user can enter.
 """
@@ -6,8 +6,8 @@ All of it happens on a server that listens on no network, with a socket in a dir
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-import os
 import shlex
 import signal
 from dataclasses import replace
@@ -20,12 +20,13 @@ from psycopg import sql
 from haagent.core.facts import Progress, ServerConfig
 from haagent.core.terms import SystemId
 from haagent.ports import Refused, Report
-from haagent.postgres import render, unfinished
+from haagent.postgres import render, restored, unfinished
 from haagent.postgres.control import read_control
+from haagent.postgres.custom import path_with_programs
 from haagent.postgres.disk import on_disk
 from haagent.postgres.files import passfile_line, private_directory, write_atomically
 from haagent.postgres.postmaster import Postmaster
-from haagent.postgres.process import serving
+from haagent.postgres.process import find_postmaster, serving
 from haagent.postgres.programs import clean_environment, run_checked
 from haagent.postgres.server import os_user, write_files
 from haagent.postgres.settings import Login, PostgresSettings, option_words
@@ -48,12 +49,15 @@ async def initialize(settings: PostgresSettings, config: ServerConfig, report: R
     named = replace(settings, superuser=replace(settings.superuser, username=_superuser(settings)))
     note = await unfinished.begin(settings, "initializing")
     async with private_directory(settings) as private:
-        report(Progress("initdb"))
-        words = await on_disk(lambda: _initdb_words(named, private))
-        await run_checked(words, env=clean_environment(), on_start=note)
-        report(Progress("roles"))
+        if named.bootstrap is None:
+            report(Progress("initdb"))
+            words = await on_disk(lambda: _initdb_words(named, private))
+            await run_checked(words, env=clean_environment(), on_start=note)
+            begun = restored.INITIAL
+        else:
+            begun = await restored.make(named, named.bootstrap, note, report)
         await on_disk(lambda: write_files(named, _with_hba(named, config)))
-        await _with_server(named, config, private, report)
+        await _with_server(named, config, begun, private, report)
     control = await read_control(settings)
     if not control.clean:
         raise Refused(f"the new cluster was not shut down cleanly: its state is {control.state!r}")
@@ -68,7 +72,8 @@ def _superuser(settings: PostgresSettings) -> str:
 def _with_hba(settings: PostgresSettings, config: ServerConfig) -> ServerConfig:
     """A new cluster in which the operator lets nobody in gets rules that make it usable, not initdb's ``trust``."""
     method = render.password_method(config)
-    hba = config.pg_hba or render.default_hba(settings.superuser, settings.replication, os_user(), method)
+    usual = render.default_hba(settings.superuser, settings.replication, os_user(), method)
+    hba = config.pg_hba or settings.bootstrap_hba or usual
     ident = config.pg_ident or render.default_ident(settings.superuser, os_user())
     return replace(config, upstream=None, pg_hba=hba, pg_ident=ident)
 
@@ -88,11 +93,14 @@ def _initdb_words(settings: PostgresSettings, private: Path) -> list[str]:
     return [settings.program("initdb"), *own, *words]
 
 
-async def _with_server(settings: PostgresSettings, config: ServerConfig, private: Path, report: Report) -> None:
+async def _with_server(
+    settings: PostgresSettings, config: ServerConfig, begun: restored.Start, private: Path, report: Report
+) -> None:
     """Start a server that nobody else can reach, fill it, stop it cleanly."""
     hba = private / "pg_hba.conf"
     await on_disk(lambda: write_atomically(hba, "local all all trust\nlocal replication all trust\n"))
     overrides = {
+        **begun.parameters,
         "listen_addresses": "",
         "unix_socket_directories": str(private),
         "hba_file": str(hba),
@@ -100,15 +108,18 @@ async def _with_server(settings: PostgresSettings, config: ServerConfig, private
         "log_min_error_statement": "panic",
         "log_statement": "none",
     }
-    words = render.command_line(settings, config, None)
+    words = render.command_line(settings, config, begun.least)
     for name, value in overrides.items():
         words += ["-c", f"{name}={value}"]
     postmaster = Postmaster()
     with unfinished.nothing_else(lambda: serving(settings.data_dir)):
         await postmaster.spawn([settings.program("postgres"), *words], settings.server_log)
         try:
-            connection = await _first_connection(settings, postmaster, private)
+            connection = await _first_connection(settings, postmaster, private, begun)
             try:
+                if begun.recovers:
+                    await restored.recovered(connection, lambda: postmaster.process is not None, report)
+                report(Progress("roles"))
                 await _make_roles(connection, settings)
             finally:
                 await connection.close()
@@ -120,20 +131,35 @@ async def _with_server(settings: PostgresSettings, config: ServerConfig, private
             postmaster.close()
 
 
-async def _first_connection(settings: PostgresSettings, postmaster: Postmaster, private: Path) -> Connection:
-    """Connect as soon as the server lets anybody in."""
-    words = {"host": str(private), "port": str(settings.port), "user": _superuser(settings), "dbname": "postgres"}
-    deadline = asyncio.get_running_loop().time() + settings.start_timeout
-    while True:
+async def _first_connection(
+    settings: PostgresSettings, postmaster: Postmaster, private: Path, begun: restored.Start
+) -> Connection:
+    """Connect as soon as the server lets anybody in; what was restored may know its superuser by another name."""
+    users = [_superuser(settings), *((os_user(), "postgres") if begun.recovers else ())]
+    now = asyncio.get_running_loop().time
+    deadline = now() + settings.start_timeout
+    for attempt in itertools.count():
+        user = users[attempt % len(users)]
         try:
-            return await connect(words, 5.0)
+            return await connect(
+                {"host": str(private), "port": str(settings.port), "user": user, "dbname": "postgres"}, 5.0
+            )
         except (psycopg.Error, TimeoutError) as error:
             if postmaster.process is None:
                 await asyncio.sleep(0.05)
                 raise Refused(f"the new server did not start: {postmaster.last_words}; see its log") from error
-            if asyncio.get_running_loop().time() > deadline:
+            if begun.recovers and await on_disk(lambda: _recovering(settings)):
+                deadline = now() + settings.start_timeout
+            if now() > deadline:
                 raise Refused(f"the new server does not answer: {told(error)}") from error
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2 if begun.recovers else 0.02)
+    raise AssertionError("unreachable")
+
+
+def _recovering(settings: PostgresSettings) -> bool:
+    """Whether the server lets nobody in yet, which may take hours. Blocking."""
+    pid_file = find_postmaster(settings.data_dir)[1]
+    return pid_file is not None and pid_file.status == "starting"
 
 
 async def _make_roles(connection: Connection, settings: PostgresSettings) -> None:
@@ -189,11 +215,5 @@ async def _post_bootstrap(settings: PostgresSettings, private: Path, report: Rep
     await on_disk(lambda: write_atomically(passfile, line + "\n"))
     url = f"postgres://{quote(user, safe='')}@/postgres?host={quote(str(private), safe='')}&port={settings.port}"
     words = [*shlex.split(settings.post_bootstrap), url]
-    env = clean_environment({"PGPASSFILE": str(passfile), "PATH": _path(settings)})
+    env = clean_environment({"PGPASSFILE": str(passfile), "PATH": path_with_programs(settings)})
     await run_checked(words, env=env, on_line=lambda said: log.info("post_bootstrap: %s", said))
-
-
-def _path(settings: PostgresSettings) -> str:
-    """PATH with PostgreSQL's programs first, so that scripts find the psql of this version."""
-    path = os.environ.get("PATH", os.defpath)
-    return f"{settings.bin_dir}{os.pathsep}{path}" if settings.bin_dir else path

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from haagent.core.methods import BootstrapMethod
+
 Option = tuple[str, str | None]
 """A command line option as operators list them: a word, or a one-key map (name, value)."""
 
@@ -53,6 +55,10 @@ class PostgresSettings:
     basebackup: tuple[Option, ...] = ()
     rewind_options: tuple[Option, ...] = ()
     post_bootstrap: str | None = None
+    bootstrap: BootstrapMethod | None = None
+    """How a new cluster is made; None: initdb."""
+    bootstrap_hba: tuple[str, ...] = ()
+    """The lines of a new cluster's pg_hba.conf when the configuration has none."""
     custom_conf: Path | None = None
     """Included instead of the saved base configuration."""
     server_log: Path | None = None

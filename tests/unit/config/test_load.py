@@ -15,6 +15,7 @@ from haagent.config.fields import FIELDS, LOCAL_FIELDS
 from haagent.config.load import load
 from haagent.config.problems import ConfigError
 from haagent.config.values import Address, Listen, Secret, arguments
+from haagent.core.methods import BootstrapMethod
 from tests.unit.config.files import SMALLEST, a_tree, from_text, loaded, problems
 
 
@@ -311,7 +312,7 @@ def test_sections_of_custom_methods_may_stand_there(tmp_path: Path) -> None:
         ),
     )
     assert all("accepted, has no effect yet" in warning for warning in config.warnings)
-    assert len(config.warnings) == 2
+    assert len(config.warnings) == 1
 
 
 def test_a_client_needs_only_scope_and_store(tmp_path: Path) -> None:
@@ -460,3 +461,42 @@ def test_any_dynamic_configuration_gives_settings_or_a_config_error(document: di
     config = load(None, {"HAAGENT_CONFIGURATION": yaml.safe_dump(SMALLEST)})
     with contextlib.suppress(ConfigError):
         assert config.settings(document)[0].ttl >= 3
+
+
+def test_a_custom_bootstrap(tmp_path: Path) -> None:
+    section = {
+        "command": "/usr/bin/restore --from 'the vault'",
+        "no_params": "false",
+        "keep_existing_recovery_conf": True,
+        "recovery_conf": {"recovery_target_inclusive": False, "restore_command": "get %f %p"},
+        "stanza": "main",
+        "tries": 3,
+        "quiet": True,
+    }
+    config = loaded(tmp_path, a_tree(bootstrap__method="vault", bootstrap__vault=section))
+    assert config.warnings == ()
+    assert config.bootstrap_method == BootstrapMethod(
+        "vault",
+        "/usr/bin/restore --from 'the vault'",
+        arguments={"stanza": "main", "tries": "3", "quiet": "True"},
+        keep_existing_recovery_conf=True,
+        recovery_conf={"recovery_target_inclusive": "off", "restore_command": "get %f %p"},
+    )
+    assert loaded(tmp_path, SMALLEST).bootstrap_method is None
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        (None, "/node.yml: bootstrap.vault: must be given: a section with the command of this method"),
+        ({}, "/node.yml: bootstrap.vault.command: found ''; expected the command of this method"),
+        ({"command": "'"}, "/node.yml: bootstrap.vault.command: "),
+        ({"command": "x", "no_params": "maybe"}, "/node.yml: bootstrap.vault.no_params: found 'maybe'; expected true"),
+        ({"command": "x", "recovery_conf": 1}, "/node.yml: bootstrap.vault.recovery_conf: found 1; expected a map"),
+        ({"command": "x", "y": []}, "/node.yml: bootstrap.vault.y: found a list; expected text, a number"),
+    ],
+)
+def test_a_custom_bootstrap_that_cannot_be_used(tmp_path: Path, section: object, expected: str) -> None:
+    change = {"bootstrap__method": "vault"} | ({} if section is None else {"bootstrap__vault": section})
+    (problem,) = problems(tmp_path, a_tree(**change))
+    assert problem.startswith(expected)
