@@ -62,7 +62,8 @@ def nothing_after_silence(record: Record, silences: Iterable[Silence], fence_aft
     acknowledged = record.acknowledged()
     for silence in silences:
         bound = silence.since + fence_after
-        late = [one for one in acknowledged if one.node == silence.node and bound < one.started_at <= silence.until]
+        # An attempt that ends after the silence may have waited for it to end, and for a new term.
+        late = [one for one in acknowledged if one.node == silence.node and _within(one, bound, silence.until)]
         if late:
             yield Violation(
                 "nothing after the permit",
@@ -70,6 +71,10 @@ def nothing_after_silence(record: Record, silences: Iterable[Silence], fence_aft
                 f"acknowledged {len(late)} rows after that, the last begun {late[-1].started_at - bound:.3f} s after",
                 late[0].started_at,
             )
+
+
+def _within(one: Attempt, since: float, until: float) -> bool:
+    return since < one.started_at and one.ended_at <= until
 
 
 def nothing_after_permit(record: Record, permits: Sequence[Permit]) -> Iterator[Violation]:

@@ -152,7 +152,7 @@ def _lively(trial: Trial, played: Played) -> Iterator[Violation]:
     """Healed, the cluster becomes whole within a bound, and clients write by every way."""
     try:
         wait_until(lambda: trial.services.all_run, "every service to run again", STARTED_WITHIN_S)
-        trial.cluster.wait_whole(WHOLE_WITHIN_S)
+        trial.cluster.wait_whole(WHOLE_WITHIN_S, restarted=True)
         trial.journal.say("round", f"whole {now() - played.healed_at:.1f} s after healing")
         since = now()
         for route in ("haproxy", "multihost", "direct"):

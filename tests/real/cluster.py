@@ -156,8 +156,13 @@ class Cluster:
                 found.append(f"{streaming} of {len(nodes) - 1} standbys stream")
         return found
 
-    def wait_whole(self, timeout_s: float = 40, expected: Sequence[Node] | None = None) -> None:
-        """Wait until there is no complaint left; AssertionError that lists them, at once when an agent has ended."""
+    def wait_whole(
+        self, timeout_s: float = 40, expected: Sequence[Node] | None = None, restarted: bool = False
+    ) -> None:
+        """Wait until there is no complaint left; AssertionError that lists them, at once when an agent has ended.
+
+        ``restarted``: somebody starts agents again that have ended.
+        """
         nodes = list(self.nodes if expected is None else expected)
         complaints: list[str] = []
 
@@ -166,7 +171,7 @@ class Cluster:
             complaints[:] = ended or ["etcd or PostgreSQL does not answer"]
             if not ended:
                 complaints[:] = self.complaints(nodes)
-            return bool(ended) or not complaints
+            return (bool(ended) and not restarted) or not complaints
 
         with contextlib.suppress(AssertionError):
             wait_until(whole, "a whole cluster", timeout_s, 0.1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.chaos import checks
 from tests.chaos.checks import Silence
 from tests.chaos.observer import Permit, Role
@@ -56,6 +58,15 @@ def test_a_silenced_node_that_writes_on_is_told_by_how_much() -> None:
 
 def test_what_is_written_after_the_end_of_a_silence_is_not_told() -> None:
     assert list(checks.nothing_after_silence(_sound(), [Silence("node1", 1.0, 5.0, "x")], FENCE_AFTER)) == []
+
+
+def test_an_attempt_that_outlasts_a_silence_is_not_told() -> None:
+    record = _sound()
+    record.attempts.append(replace(_acked(99, "node1", 3, 19.9), ended_at=20.6))
+    silences = [Silence("node1", 12.0, 20.0, "isolate")]
+    assert list(checks.nothing_after_silence(record, silences, FENCE_AFTER)) == []
+    record.attempts.append(_acked(100, "node1", 3, 19.0))
+    assert len(list(checks.nothing_after_silence(record, silences, FENCE_AFTER))) == 1
 
 
 def test_commits_within_the_permit_are_sound() -> None:
