@@ -30,6 +30,7 @@ from haagent.core.facts import (
     Upstream,
     WatchdogFacts,
 )
+from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
 
 
@@ -270,8 +271,13 @@ class Postgres(Protocol):
         """initdb, roles and post_bootstrap; afterwards the server is cleanly stopped."""
         ...
 
-    async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
-        """A base backup of another node into an empty data directory, its WAL held by a slot for the whole build."""
+    async def clone(
+        self, source: Upstream | None, slot: str | None, report: Report, methods: Sequence[ReplicaMethod] = ()
+    ) -> None:
+        """A copy of another node in an empty data directory, its WAL held by a slot for the whole build.
+
+        The methods are tried in order, without any it is a base backup; without a source those that need none.
+        """
         ...
 
     async def rewind(self, source: Upstream, report: Report) -> None:

@@ -198,7 +198,7 @@ class Performer:
         self.hands.jobs.start("initialize", lambda report: self.ports.postgres.initialize(action.config, report))
 
     def clone(self, action: a.Clone) -> None:
-        work = partial(self.ports.postgres.clone, action.source, action.slot)
+        work = partial(self.ports.postgres.clone, action.source, action.slot, methods=action.methods)
         self.hands.jobs.start("clone", work)
 
     def rewind(self, action: a.Rewind) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from haagent.config import methods, schema
 from haagent.config import parameters as rules
-from haagent.config import schema
 from haagent.config.field import Path
 from haagent.config.fields import Dynamic
 from haagent.config.problems import ConfigError, Problem, shown
@@ -19,6 +19,7 @@ from haagent.config.tree import Tree, plain
 from haagent.config.values import ExpectedError
 from haagent.core import lease
 from haagent.core.facts import Document, Settings
+from haagent.core.methods import ReplicaMethod
 
 DEFAULT_TTL_S = Settings().ttl
 SHARE_OF_TTL = 0.3
@@ -53,6 +54,9 @@ def settings(
     warnings += [Problem(source, at, note) for note in notes]
     given["slots"] = _slots(given.get("slots", {}), source, at, warnings)
     given.pop("primary_race_backoff", None)
+    own = "create_replica_methods" in local
+    where = ("this node's file", ("postgresql",)) if own else (source, (*at, "postgresql"))
+    given["replica_methods"] = _replica_methods({**section, **local}, *where)
     given |= {name: value for name, value in {**section, **local}.items() if name in _FROM_POSTGRESQL}
     in_use: dict[str, Any] = {**given, **timing, **merged}
     found_settings = Settings(**in_use, bootstrap_document=bootstrap, peer_timeout=peer_timeout)
@@ -89,6 +93,11 @@ def _slots(slots: Mapping[str, Any], source: str, at: Path, warnings: list[Probl
         if result[name].get("type") == "logical":
             warnings.append(Problem(source, path, "logical slots are kept where they are, but not created yet"))
     return result
+
+
+def _replica_methods(section: Mapping[str, Any], source: str, at: Path) -> tuple[ReplicaMethod, ...]:
+    """The ways to make a replica; the sections of both sources stand together."""
+    return methods.replica_methods(section.get("create_replica_methods", ()), section, source, at)
 
 
 def _merge_parameters(

@@ -142,10 +142,10 @@ class Postgresql:
     )
     create_replica_methods: tuple[str, ...] = setting(
         v.WORDS,
-        "Ways to make a replica, in the order in which they are tried.",
+        "Ways to make a replica, in the order in which they are tried: `basebackup`, or a section of that name "
+        "beside it with its command.",
         default=("basebackup",),
         where=BOTH,
-        effective=False,
         aliases=("create_replica_method",),
     )
     basebackup: v.Options = setting(v.OPTIONS, "Options of pg_basebackup.", default=(), example=[{"max-rate": "100M"}])

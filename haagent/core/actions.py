@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from haagent.core.facts import Document, KnownMembers, Mandate, Member, Memory, ServerConfig, SlotFacts, Upstream
+from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
 
 
@@ -172,10 +173,11 @@ class Initialize(Action):
 
 @dataclass(frozen=True, slots=True)
 class Clone(Action):
-    """Job: take a base backup."""
+    """Job: copy another node, or without one what an operator's method has as a copy."""
 
-    source: Upstream
+    source: Upstream | None
     slot: str | None
+    methods: tuple[ReplicaMethod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

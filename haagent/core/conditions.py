@@ -8,6 +8,7 @@ from dataclasses import replace
 from haagent.core import disks, election, failsafe, lease, synchrony
 from haagent.core.durations import parse_seconds
 from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
+from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, Timeline, later
 
 Condition = Callable[[View], bool]
@@ -167,6 +168,22 @@ def outlives_its_key(v: View) -> bool:
 
 def uninitialized(v: View) -> bool:
     return v.snapshot is not None and v.snapshot.initialize is None
+
+
+def leaderless_methods(v: View) -> tuple[ReplicaMethod, ...]:
+    """The operator's ways to make a replica that need nobody to copy from."""
+    return tuple(method for method in v.settings.replica_methods if method.no_leader)
+
+
+def restorable(v: View) -> bool:
+    """A cluster that exists has no leader, and this node may be made from what an operator keeps, such as a backup.
+
+    Never a node that counts as holding every acknowledged commit: a backup may not.
+    """
+    found = synchrony.key(v)
+    trusted = found is not None and v.me.name in synchrony.electorate(found).members | {found.leader}
+    exists = v.snapshot is not None and bool(v.snapshot.initialize)
+    return exists and let_go(v) and not trusted and bool(leaderless_methods(v))
 
 
 def initialize_orphaned(v: View) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from haagent.core.methods import ReplicaMethod
 from haagent.core.states import State
 from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
 
@@ -110,6 +111,8 @@ class Settings:
     peer_timeout: float = 0.5
     pre_promote: str | None = None
     """The operator's program that may veto a promotion."""
+    replica_methods: tuple[ReplicaMethod, ...] = (ReplicaMethod(),)
+    """Ways to make a replica, in the order in which they are tried."""
 
 
 # --- what PostgreSQL shows ---

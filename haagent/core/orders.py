@@ -157,7 +157,14 @@ def clone(v: View) -> Orders:
     if source is None:
         return Orders()
     slot = slot_name(v.me.name) if v.settings.use_slots and not v.me.tags.nostream else None
-    return Orders((Clone(source, slot),), detail=f"from {source.name} at {source.host}:{source.port}")
+    return Orders(
+        (Clone(source, slot, v.settings.replica_methods),), detail=f"from {source.name} at {source.host}:{source.port}"
+    )
+
+
+def clone_without_leader(v: View) -> Orders:
+    methods = c.leaderless_methods(v)
+    return Orders((Clone(None, None, methods),), detail=f"by {', '.join(one.name for one in methods)}")
 
 
 def clone_failed(v: View) -> Orders:

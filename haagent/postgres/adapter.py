@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psycopg
 
 from haagent.core.facts import Divergence, HistoryLine, PostgresFacts, ServerConfig, ServerFacts, SlotFacts, Upstream
+from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
 from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
@@ -131,10 +132,12 @@ class PostgresAdapter:
         with self._building():
             return await initialize.initialize(self.settings, config, report)
 
-    async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
+    async def clone(
+        self, source: Upstream | None, slot: str | None, report: Report, methods: Sequence[ReplicaMethod] = ()
+    ) -> None:
         await self._present()
         with self._building():
-            await clone.clone(self.settings, source, slot, report)
+            await clone.clone(self.settings, source, slot, report, methods)
 
     async def compare(self, source: Upstream) -> Divergence:
         facts = await self._facts()

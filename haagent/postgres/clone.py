@@ -1,4 +1,4 @@
-"""A base backup of another node into an empty data directory, with its progress."""
+"""A copy of another node in an empty data directory: a base backup with its progress, or an operator's program."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 from haagent.core.facts import Progress, Upstream
+from haagent.core.methods import ReplicaMethod
 from haagent.ports import PortError, Refused, Report
 from haagent.postgres import unfinished
+from haagent.postgres.aside import discard
+from haagent.postgres.control import read_control
+from haagent.postgres.custom import command_words, path_with_programs
 from haagent.postgres.disk import on_disk
-from haagent.postgres.files import service
-from haagent.postgres.programs import run_checked, tool_environment
+from haagent.postgres.files import passfile_line, private_directory, service, write_atomically
+from haagent.postgres.programs import clean_environment, run_checked, tool_environment
+from haagent.postgres.server import os_user
 from haagent.postgres.settings import PostgresSettings, names, option_words
 from haagent.postgres.upstream import asking, conninfo_of
 
@@ -24,33 +30,108 @@ OWN = names(
     "pgdata format wal-method xlog-method gzip compress version help dbname host port username password "
     "no-password slot no-slot create-slot progress target write-recovery-conf"
 )
+SECRET_OPTIONS = ("sslpassword",)
+Note = Callable[[int], Awaitable[None]]
 COPIED = re.compile(r"(\d+)/(\d+) kB \((\d+)%\)")
 
 
-async def clone(settings: PostgresSettings, source: Upstream, slot: str | None, report: Report) -> None:
-    """Run pg_basebackup; with ``slot``, that physical slot is made at the source first and holds WAL from then on.
+async def clone(
+    settings: PostgresSettings,
+    source: Upstream | None,
+    slot: str | None,
+    report: Report,
+    methods: Sequence[ReplicaMethod],
+) -> None:
+    """Try the methods in order, by default pg_basebackup alone; Refused with what all of them said when none works.
 
-    A failed or cancelled clone leaves its marker: the directory is never started.
+    With ``slot``, that physical slot is made at the source first and holds WAL from then on. A failed or cancelled
+    clone leaves its marker: the directory is never started.
     """
     await on_disk(lambda: _check_empty(settings))
-    note = await unfinished.begin(settings, "cloning")
-    if slot is not None:
+    await unfinished.begin(settings, "cloning")
+    if slot is not None and source is not None:
         async with asking(settings, source) as asked:
             await asked.reserve(slot)
     try:
-        async with service(settings, conninfo_of(source, settings.replication)) as extra:
-            await run_checked(
-                _words(settings, slot),
-                env=tool_environment(extra),
-                on_line=progress_reader("copying", report),
-                on_start=note,
-            )
+        await _by_turns(settings, source, slot, report, methods or (ReplicaMethod(),))
     except Refused as error:
-        if slot is not None:
+        if slot is not None and source is not None:
             await _let_go(settings, source, slot)
         raise Refused(f"{error}; {await on_disk(lambda: _room(settings.data_dir))}") from error
     await on_disk(lambda: _tighten(settings.data_dir))
     await unfinished.finish(settings)
+
+
+async def _by_turns(
+    settings: PostgresSettings,
+    source: Upstream | None,
+    slot: str | None,
+    report: Report,
+    methods: Sequence[ReplicaMethod],
+) -> None:
+    """The first method that works; what an earlier one left is removed, unless the next asks for it."""
+    usable = [method for method in methods if source is not None or (method.command and method.no_leader)]
+    told: list[str] = []
+    for method in usable:
+        if told and not method.keep_data:
+            await on_disk(lambda: discard(settings))
+        note = await unfinished.begin(settings, "cloning")
+        try:
+            if method.command:
+                await _by_program(settings, method, source, report, note)
+            else:
+                assert source is not None
+                await _base_backup(settings, source, slot, report, note)
+        except Refused as error:
+            told.append(f"{method.name}: {error}" if len(usable) > 1 else str(error))
+            log.warning("no copy by %s: %s", method.name, error)
+        else:
+            return
+    raise Refused("; ".join(told) or "nobody leads, and no method can make a copy without a leader")
+
+
+async def _base_backup(
+    settings: PostgresSettings, source: Upstream, slot: str | None, report: Report, note: Note
+) -> None:
+    async with service(settings, conninfo_of(source, settings.replication)) as extra:
+        await run_checked(
+            _words(settings, slot),
+            env=tool_environment(extra),
+            on_line=progress_reader("copying", report),
+            on_start=note,
+        )
+
+
+async def _by_program(
+    settings: PostgresSettings, method: ReplicaMethod, source: Upstream | None, report: Report, note: Note
+) -> None:
+    """Run an operator's program; Refused also when it says that it is done and there is no data."""
+    report(Progress(method.name))
+    own = {"scope": settings.cluster_name, "role": "replica", "datadir": str(settings.data_dir)}
+    async with private_directory(settings) as private:
+        env = {"PATH": path_with_programs(settings)}
+        if source is not None and settings.replication.password:
+            line = passfile_line(source.host, source.port, settings.replication)
+            await on_disk(lambda: write_atomically(private / "pgpass", line + "\n"))
+            env["PGPASSFILE"] = str(private / "pgpass")
+        await run_checked(
+            command_words(method, {**own, "connstring": _url(settings, source)}),
+            env=clean_environment(env),
+            on_line=lambda said: log.info("%s: %s", method.name, said),
+            on_start=note,
+        )
+    await read_control(settings)
+
+
+def _url(settings: PostgresSettings, source: Upstream | None) -> str:
+    """How an operator's program reaches the source, without secrets; empty when there is none."""
+    if source is None:
+        return ""
+    host = f"[{source.host}]" if ":" in source.host else source.host
+    user = quote(settings.replication.username or os_user(), safe="")
+    options = {name: value for name, value in settings.replication.options.items() if name not in SECRET_OPTIONS}
+    url = f"postgres://{user}@{host}:{source.port}/postgres"
+    return f"{url}?{urlencode(options, quote_via=quote)}" if options else url
 
 
 async def _let_go(settings: PostgresSettings, source: Upstream, slot: str) -> None:

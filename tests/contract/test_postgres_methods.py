@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ import psycopg
 import pytest
 
 from haagent.core.facts import DataKind
-from haagent.core.methods import BootstrapMethod
+from haagent.core.methods import BootstrapMethod, ReplicaMethod
 from haagent.ports import Refused
 from haagent.postgres.settings import Login
-from tests.contract.nodes import a_primary
+from tests.contract.nodes import a_primary, streaming
 from tests.contract.pgnode import REPLICATION, REWIND, SUPERUSER, PgNode, a_node
 
 
@@ -132,3 +133,65 @@ async def test_a_new_cluster_takes_the_rules_of_its_bootstrap(home: Path) -> Non
     rules = ("local all all trust", "host all all 127.0.0.1/32 scram-sha-256")
     node = await a_primary(home, bootstrap_hba=rules)
     assert (node.settings.data_dir / "pg_hba.conf").read_text().splitlines()[1:] == list(rules)
+
+
+async def test_replica_methods_take_turns(home: Path) -> None:
+    """One fails, one claims to be done and is not, one makes a copy by the connection string; the last is not asked."""
+    source = await a_primary(home)
+    node = a_node(home, "b")
+    data = node.settings.data_dir
+    first = a_script(home, "first", f"mkdir -p {data}; touch {data}/half; echo no repository; exit 7")
+    second = a_script(home, "second", f"ls {data} > {home}/seen")
+    third = a_script(
+        home, "third", f'ls {data} && exit 1\npg_basebackup -D {data} -d "${{4#--connstring=}}" -w -c fast'
+    )
+    methods = (
+        ReplicaMethod("first", str(first), no_params=True),
+        ReplicaMethod("second", str(second), keep_data=True),
+        ReplicaMethod("third", str(third), arguments={"threads": "2"}),
+        ReplicaMethod("fourth", "/no/such/program"),
+    )
+    await node.adapter.clone(source.upstream, "b", node.progress.append, methods)
+    assert (home / "seen").read_text() == "half\n"
+    assert Path(f"{first}.arguments").read_text().split() == []
+    assert Path(f"{third}.arguments").read_text().splitlines() == [
+        "--scope=contract",
+        "--role=replica",
+        f"--datadir={data}",
+        f"--connstring=postgres://{REPLICATION.username}@127.0.0.1:{source.settings.port}/postgres",
+        "--threads=2",
+    ]
+    await node.adapter.start(node.following(source, "b"), primary=False)
+    await node.until(streaming)
+
+    other = a_node(home, "c")
+    failing = (ReplicaMethod("first", str(first)), ReplicaMethod("fourth", "/no/such/program"))
+    with pytest.raises(
+        Refused, match=r"first: first ended with exit code 7: no repository; fourth: .*cannot be started"
+    ):
+        await other.adapter.clone(source.upstream, "c", other.progress.append, failing)
+    assert [slot for (slot,) in await source.sql("SELECT slot_name::text FROM pg_replication_slots")] == ["b"]
+
+
+async def test_a_replica_is_made_without_anybody_to_copy_from(home: Path) -> None:
+    await a_backup(home)
+    node = a_node(home, "b", superuser=replace(SUPERUSER, password="forgotten"))
+    script = a_script(home, "restore", f"cp -a {home}/backup {node.settings.data_dir}")
+    methods = (
+        ReplicaMethod(),
+        ReplicaMethod("away", "/no/such/program"),
+        ReplicaMethod("vault", str(script), no_leader=True),
+    )
+    await node.adapter.clone(None, None, node.progress.append, methods)
+    assert Path(f"{script}.arguments").read_text().splitlines()[3] == "--connstring="
+    recovery = {"restore_command": f"cp {home}/archive/%f %p"}
+    await node.adapter.start(replace(node.config, recovery=recovery), primary=False)
+    await node.until(lambda facts: facts.server is not None and facts.server.archive_recovery)
+    async with await node.connect(replace(SUPERUSER, password="forgotten")) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM kept")
+        while await cursor.fetchone() != (3,):
+            await asyncio.sleep(0.1)
+            cursor = await connection.execute("SELECT count(*) FROM kept")
+    other = a_node(home, "c")
+    with pytest.raises(Refused, match="no method can make a copy without a leader"):
+        await other.adapter.clone(None, None, other.progress.append, (ReplicaMethod(),))

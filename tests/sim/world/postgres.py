@@ -22,6 +22,7 @@ from haagent.core.facts import (
     WalSender,
 )
 from haagent.core.facts import Process as Postmaster
+from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
 from tests.sim.world.network import LostError
@@ -301,9 +302,13 @@ class SimPostgres:
         assert server is not None
         return server.data
 
-    async def clone(self, source: Upstream, slot: str | None, report: Report) -> None:
+    async def clone(
+        self, source: Upstream | None, slot: str | None, report: Report, methods: Sequence[ReplicaMethod] = ()
+    ) -> None:
         await self._touch()
         data = self.host.data
+        if source is None:
+            raise Refused("there is nobody to copy from")
         if data.kind in (DataKind.VALID, DataKind.UNREADABLE, DataKind.UNMOUNTED):
             raise Refused(f"the data directory is {data.kind.value}")
         if self.host.server is not None:

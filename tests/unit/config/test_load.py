@@ -15,7 +15,7 @@ from haagent.config.fields import FIELDS, LOCAL_FIELDS
 from haagent.config.load import load
 from haagent.config.problems import ConfigError
 from haagent.config.values import Address, Listen, Secret, arguments
-from haagent.core.methods import BootstrapMethod
+from haagent.core.methods import BootstrapMethod, ReplicaMethod
 from tests.unit.config.files import SMALLEST, a_tree, from_text, loaded, problems
 
 
@@ -311,8 +311,9 @@ def test_sections_of_custom_methods_may_stand_there(tmp_path: Path) -> None:
             postgresql__wal_e={"command": "/w", "no_leader": 1},
         ),
     )
-    assert all("accepted, has no effect yet" in warning for warning in config.warnings)
-    assert len(config.warnings) == 1
+    assert config.warnings == ()
+    settings, _ = config.settings(None)
+    assert settings.replica_methods == (ReplicaMethod("wal_e", "/w", no_leader=True), ReplicaMethod())
 
 
 def test_a_client_needs_only_scope_and_store(tmp_path: Path) -> None:
