@@ -19,6 +19,7 @@ from tests.contract.nodes import (
     a_primary,
     expect_unfinished,
     pid_of,
+    streaming,
 )
 from tests.contract.pgnode import (
     a_node,
@@ -82,6 +83,25 @@ async def test_a_clone_never_writes_over_data(home: Path) -> None:
     assert (node.settings.data_dir / "precious").read_text() == "x"
     facts = await node.adapter.probe(2.0)
     assert facts.data.kind is DataKind.UNREADABLE
+
+
+async def test_a_clone_that_runs_out_of_space_leaves_nothing_behind(home: Path) -> None:
+    """Fault 53: the reason with the bytes, no slot at the source, no copy that takes up room; later it succeeds."""
+    source = await a_primary(home)
+    node = a_node(home, "b")
+    with tmpfs(node.home, "size=16m,nr_inodes=20k") as resize:
+        with pytest.raises(Refused, match=r"No space left on device.*; \d+ bytes are free in "):
+            await node.adapter.clone(source.upstream, "b", node.progress.append)
+        assert (await source.adapter.probe(2.0)).server is not None
+        assert await source.sql("SELECT slot_name FROM pg_replication_slots") == []
+        assert (await node.adapter.probe(2.0)).data.kind in (DataKind.ABSENT, DataKind.EMPTY)
+        with pytest.raises(Refused):
+            await node.adapter.start(node.config, primary=False)
+        resize("size=512m")
+        await node.adapter.clone(source.upstream, "b", node.progress.append)
+        await node.adapter.start(node.following(source, "b"), primary=False)
+        await node.until(streaming)
+        await node.stop()
 
 
 async def test_nothing_is_cloned_into_a_bare_mount_point(home: Path) -> None:

@@ -149,3 +149,24 @@ def test_disk_pulled_from_under_the_primary(small: tuple[Cluster, dict[str, Disk
         made[old.name].mount()
         cluster.wait_whole()
     refused_rows_are_absent(record, cluster.rows())
+
+
+def test_standby_whose_wal_is_gone_is_cloned_anew(small: tuple[Cluster, dict[str, Disk]]) -> None:
+    """Fault 73: its slot was lost while it was away; the leader is asked, the reason told, and a new copy taken."""
+    cluster, _ = small
+    cluster.wait_whole()
+    primary, away = cluster.primary(), cluster.standbys()[0]
+    tight = {"max_slot_wal_keep_size": "2MB", "wal_keep_size": "0"}
+    assert primary.rest("PATCH", "/config", {"postgresql": {"parameters": tight}}).status == 200
+    try:
+        assert away.stop() == 0
+        for _ in range(12):
+            primary.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 900000)), pg_switch_wal()")
+        primary.sql("CHECKPOINT")
+        away.start()
+        wait_until(lambda: "has removed the WAL" in away.log.read_text(errors="replace"), "the reason", 25)
+        cluster.wait_whole()
+        assert [path.name for path in away.place.data_dir.parent.glob("data.wal-gone.*")] != []
+    finally:
+        back = dict.fromkeys(tight)
+        assert cluster.primary().rest("PATCH", "/config", {"postgresql": {"parameters": back}}).status == 200

@@ -116,3 +116,32 @@ def test_a_dead_candidate_is_refused(cluster: Cluster) -> None:
     finally:
         candidate.power_on()
     cluster.wait_whole()
+
+
+def test_promotion_that_hangs_goes_to_the_other_standby(cluster: Cluster) -> None:
+    """Fault 60: while restore_command hangs nothing is claimed; after primary_start_timeout another node is tried."""
+    old = cluster.primary()
+    stuck = min(cluster.standbys(), key=lambda node: node.name)
+    flag = stuck.place.directory / "hang"
+    command = "test -e ../hang && exec sleep 600; false"
+    limits = {"primary_start_timeout": 4, "postgresql": {"parameters": {"restore_command": command}}}
+    assert old.rest("PATCH", "/config", limits).status == 200
+    try:
+        wait_until(lambda: stuck.sql("SHOW restore_command") == [(command,)], "the command in force", 10)
+        flag.touch()
+        with cluster.writing() as record:
+            at = now()
+            old.power_off()
+            wait_until(lambda: (key := cluster.key("leader")) and key.value == stuck.name, "the stuck leader", 20)
+            assert stuck.rest("GET", "/primary").status == 503
+            taker = cluster.primary(25, other_than=stuck)
+            assert taker not in (old, stuck)
+            cluster.wait_acknowledged(record, at + 1, 10, "haproxy")
+            flag.unlink()
+            old.power_on()
+            cluster.wait_whole()
+        refused_rows_are_absent(record, cluster.rows())
+    finally:
+        flag.unlink(missing_ok=True)
+        back = {"primary_start_timeout": None, "postgresql": {"parameters": {"restore_command": None}}}
+        assert cluster.primary().rest("PATCH", "/config", back).status == 200
