@@ -20,6 +20,8 @@ from haagent.postgres.settings import Login, PostgresSettings
 from haagent.postgres.sql import told
 
 ASK_TIMEOUT_S = 10.0
+RESERVE_TRIES = 5
+"""The source's own agent makes the slot of a member that it has heard of at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,12 @@ class Asked:
         """A fresh physical slot that holds WAL from now on; one left from before is replaced unless it is in use."""
         cursor = psycopg.AsyncClientCursor(self._connection)
         create = sql.SQL("CREATE_REPLICATION_SLOT {} PHYSICAL RESERVE_WAL").format(sql.Identifier(slot))
-        try:
-            await cursor.execute(create)
-        except psycopg.errors.DuplicateObject:
-            await cursor.execute(sql.SQL("DROP_REPLICATION_SLOT {}").format(sql.Identifier(slot)))
-            await cursor.execute(create)
+        for _ in range(RESERVE_TRIES):
+            with contextlib.suppress(psycopg.errors.DuplicateObject):
+                await cursor.execute(create)
+                return
+            await self.drop(slot)
+        raise Refused(f"{self._source.name} has a slot {slot} again as soon as it is dropped: somebody else makes it")
 
     async def drop(self, slot: str) -> None:
         """Drop a physical slot, if it is there."""

@@ -156,11 +156,11 @@ def test_standby_whose_wal_is_gone_is_cloned_anew(small: tuple[Cluster, dict[str
     cluster, _ = small
     cluster.wait_whole()
     primary, away = cluster.primary(), cluster.standbys()[0]
-    tight = {"max_slot_wal_keep_size": "2MB", "wal_keep_size": "0"}
+    tight = {"max_slot_wal_keep_size": "2MB", "wal_keep_size": "16MB"}
     assert primary.rest("PATCH", "/config", {"postgresql": {"parameters": tight}}).status == 200
     try:
         assert away.stop() == 0
-        for _ in range(12):
+        for _ in range(30):
             primary.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 900000)), pg_switch_wal()")
         primary.sql("CHECKPOINT")
         away.start()
