@@ -18,7 +18,7 @@ from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.tree import Tree, plain
 from haagent.config.values import ExpectedError
 from haagent.core import lease
-from haagent.core.facts import Document, Settings
+from haagent.core.facts import PRIMARY, REPLICA, Document, Rules, Settings
 from haagent.core.methods import ReplicaMethod
 
 DEFAULT_TTL_S = Settings().ttl
@@ -49,7 +49,8 @@ def settings(
         raise ConfigError(found.errors)
     warnings = [*found.warnings, *found.unknown]
     section: Mapping[str, Any] = given.pop("postgresql", {})
-    merged = _merge_parameters(section, local, source, at, warnings)
+    merged: dict[str, Any] = {**_merge_parameters(section, local, source, at, warnings)}
+    merged["by_role"] = _by_role(section, local, source, at, warnings)
     timing, notes = _timing(given)
     warnings += [Problem(source, at, note) for note in notes]
     given["slots"] = _slots(given.get("slots", {}), source, at, warnings)
@@ -109,11 +110,48 @@ def _merge_parameters(
     below = _Layer(local, "this node's file", ("postgresql",), warnings, errors)
     for name in sorted(below.parameters.keys() & rules.SHARED_DEFAULTS.keys()):
         below.warn(name, "has no effect in one node's file: all nodes need the same; haagent-ctl edit-config sets it")
-    own = {name: value for name, value in below.parameters.items() if name not in rules.SHARED_DEFAULTS}
+    own = {name: value for name, value in below.parameters.items() if name.lower() not in rules.SHARED_DEFAULTS}
     shared = above.attempt(lambda: rules.raised({**rules.SHARED_DEFAULTS, **above.parameters}, above.warn))
     if errors:
         raise ConfigError(errors)
     return {"parameters": {**shared, **own}, "recovery": {**above.recovery, **below.recovery}}
+
+
+def _by_role(
+    section: Mapping[str, Any], local: Mapping[str, Any], source: str, at: Path, warnings: list[Problem]
+) -> dict[str, Rules]:
+    """What PostgreSQL is told in each role for which something is given apart.
+
+    In the dynamic configuration and in the file alike, what holds for one role goes before what holds for all; the file
+    as a whole goes before the dynamic configuration.
+    """
+    found = {}
+    for role in (PRIMARY, REPLICA):
+        layers = [_in_role(one, role) for one in (section, local)]
+        if not any(apart for _, apart in layers):
+            continue
+        (above, _), (below, _) = layers
+        noted: list[Problem] = []
+        texts = _merge_parameters(above, below, source, at, noted)
+        warnings += [problem for problem in noted if problem not in warnings]
+        both = {**above, **below}
+        found[role] = Rules(**texts, pg_hba=both.get("pg_hba", ()), pg_ident=both.get("pg_ident", ()))
+        for name in section.get(f"parameters_{role}", {}):
+            if name.lower() in rules.SHARED_DEFAULTS:
+                path = (*at, "postgresql", f"parameters_{role}", name)
+                warnings.append(Problem(source, path, "left out: all nodes need the same in every role"))
+    return found
+
+
+def _in_role(section: Mapping[str, Any], role: str) -> tuple[dict[str, Any], bool]:
+    """A section as it is in a role, and whether it says anything for that role alone."""
+    names = ("parameters", "pg_hba", "pg_ident")
+    apart = {name: section[f"{name}_{role}"] for name in names if f"{name}_{role}" in section}
+    result = {**section, **apart}
+    if "parameters" in apart:
+        alone = {name: value for name, value in apart["parameters"].items() if name not in rules.SHARED_DEFAULTS}
+        result["parameters"] = {**section.get("parameters", {}), **alone}
+    return result, bool(apart)
 
 
 class _Layer:

@@ -119,6 +119,45 @@ class Postgresql:
         example=_HBA,
     )
     pg_ident: tuple[str, ...] = setting(v.LINES, "The lines of pg_ident.conf.", default=(), where=BOTH)
+    parameters_primary: Mapping[str, Any] = setting(
+        v.MAP, "PostgreSQL's parameters on the primary only, besides `parameters`.", default={}, where=BOTH
+    )
+    pg_hba_primary: tuple[str, ...] = setting(
+        v.LINES, "The lines of pg_hba.conf on the primary only, instead of `pg_hba`.", default=(), where=BOTH
+    )
+    pg_ident_primary: tuple[str, ...] = setting(
+        v.LINES, "The lines of pg_ident.conf on the primary only, instead of `pg_ident`.", default=(), where=BOTH
+    )
+    parameters_replica: Mapping[str, Any] = setting(
+        v.MAP, "PostgreSQL's parameters on standbys only, besides `parameters`.", default={}, where=BOTH
+    )
+    pg_hba_replica: tuple[str, ...] = setting(
+        v.LINES, "The lines of pg_hba.conf on standbys only, instead of `pg_hba`.", default=(), where=BOTH
+    )
+    pg_ident_replica: tuple[str, ...] = setting(
+        v.LINES, "The lines of pg_ident.conf on standbys only, instead of `pg_ident`.", default=(), where=BOTH
+    )
+    parameters_standby_leader: Mapping[str, Any] = setting(
+        v.MAP,
+        "PostgreSQL's parameters on a standby leader only, besides `parameters`.",
+        default={},
+        where=BOTH,
+        effective=False,
+    )
+    pg_hba_standby_leader: tuple[str, ...] = setting(
+        v.LINES,
+        "The lines of pg_hba.conf on a standby leader only, instead of `pg_hba`.",
+        default=(),
+        where=BOTH,
+        effective=False,
+    )
+    pg_ident_standby_leader: tuple[str, ...] = setting(
+        v.LINES,
+        "The lines of pg_ident.conf on a standby leader only, instead of `pg_ident`.",
+        default=(),
+        where=BOTH,
+        effective=False,
+    )
     pg_hosts: tuple[str, ...] = setting(
         v.LINES, "The lines of pg_hosts.conf (PostgreSQL 19).", default=(), where=BOTH, effective=False
     )
@@ -159,9 +198,5 @@ class Postgresql:
     before_stop: str = text("Program run to its end before PostgreSQL is stopped.", effective=False)
 
 
-ROLE_KEYS = tuple(
-    f"{name}_{role}"
-    for name in ("parameters", "pg_hba", "pg_ident", "pg_hosts")
-    for role in ("primary", "replica", "standby_leader")
-)
-"""Keys of a dynamic `postgresql` section that hold for one role only; accepted, without effect yet."""
+ROLE_KEYS = tuple(f"pg_hosts_{role}" for role in ("primary", "replica", "standby_leader"))
+"""Keys of a `postgresql` section that hold for one role only; accepted, without effect yet."""

@@ -71,6 +71,20 @@ class Timing:
     hold: float
 
 
+PRIMARY, REPLICA = "primary", "replica"
+"""Roles for which configuration may be given apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What PostgreSQL's configuration files say besides what the agent rules itself."""
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    pg_hba: tuple[str, ...] = ()
+    pg_ident: tuple[str, ...] = ()
+    recovery: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The dynamic configuration in use: the ``config`` key, adjusted, with this node's own values on top."""
@@ -104,6 +118,8 @@ class Settings:
     pg_ident: tuple[str, ...] = ()
     recovery: Mapping[str, str] = field(default_factory=dict)
     """``restore_command`` and its kin."""
+    by_role: Mapping[str, Rules] = field(default_factory=dict)
+    """The four above as they are in a role for which something else is given, whole."""
     bootstrap_document: Document = field(default_factory=dict)
     """``bootstrap.dcs``: what the node that initializes the cluster writes into the ``config`` key."""
     known_document: Document = field(default_factory=dict)
@@ -113,6 +129,10 @@ class Settings:
     """The operator's program that may veto a promotion."""
     replica_methods: tuple[ReplicaMethod, ...] = (ReplicaMethod(),)
     """Ways to make a replica, in the order in which they are tried."""
+
+    def rules(self, role: str) -> Rules:
+        """What PostgreSQL is told in a role."""
+        return self.by_role.get(role) or Rules(self.parameters, self.pg_hba, self.pg_ident, self.recovery)
 
 
 # --- what PostgreSQL shows ---

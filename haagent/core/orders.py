@@ -41,7 +41,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.facts import DataKind, Failure, FenceFacts, Goal, Pending, Upstream, View
+from haagent.core.facts import PRIMARY, DataKind, Failure, FenceFacts, Goal, Pending, Upstream, View
 from haagent.core.intents import verdict
 from haagent.core.slots import slot_name
 from haagent.core.states import State
@@ -109,7 +109,7 @@ def claim_bootstrap(v: View) -> Orders:
 def run_initdb(v: View) -> Orders:
     begun = next((o.result for o in v.outcomes if o.action == "BeginInitialize" and o.ok), None)
     # A bootstrap commits before there is a lease: its short-lived server has no commit fence.
-    config = publish.server_config(replace(v, fence=FenceFacts()), None)
+    config = publish.server_config(replace(v, fence=FenceFacts()), None, role=PRIMARY)
     return Orders((EnsureGuard(), Initialize(config)), {"initialize_begun": begun})
 
 
@@ -470,14 +470,16 @@ def start_primary(v: View) -> Orders:
         why = "it was a standby: it is started as one and promoted, so that no timeline has two writers"
         return Orders((*_arm(v), StartStandby(publish.server_config(v, None))), changes, why)
     electorate = synchrony.claimed(v)
-    config = publish.server_config(v, None, synchrony.first_names(v, electorate))
+    config = publish.server_config(v, None, synchrony.first_names(v, electorate), PRIMARY)
     return Orders((*_arm(v), *synchrony.claim(v, electorate), StartPrimary(term, config)), changes)
 
 
 def adopt(v: View) -> Orders:
     """A running primary came under this node's lease."""
     names = synchrony.on_file(v)
-    return Orders((*_arm(v), *publish.configured(v, None, names)), {"told_role": "primary", "divergence": None})
+    return Orders(
+        (*_arm(v), *publish.configured(v, None, names, PRIMARY)), {"told_role": "primary", "divergence": None}
+    )
 
 
 def begin_to_lead(v: View) -> Orders:

@@ -19,7 +19,7 @@ from haagent.core.actions import (
     SyncSlots,
 )
 from haagent.core.conditions import as_upstream, leads, upstream
-from haagent.core.facts import Goal, Member, ServerConfig, Snapshot, Status, Upstream, View
+from haagent.core.facts import PRIMARY, REPLICA, Goal, Member, ServerConfig, Snapshot, Status, Upstream, View
 from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, Lsn, Revision, Term, Timeline
 
@@ -129,23 +129,24 @@ def fenced(v: View, parameters: Mapping[str, str]) -> Mapping[str, str]:
     return {**parameters, "shared_preload_libraries": libraries, "haagent_fence.page": v.fence.page}
 
 
-def server_config(v: View, source: Upstream | None, synchronous: str = "") -> ServerConfig:
-    """What PostgreSQL's configuration files should say now; on a primary also which standbys commits wait for."""
+def server_config(v: View, source: Upstream | None, synchronous: str = "", role: str = REPLICA) -> ServerConfig:
+    """What PostgreSQL's configuration files should say in a role; on a primary also which standbys commits wait for."""
+    rules = v.settings.rules(role)
     return ServerConfig(
         upstream=source,
         slot_name=slots.slot_name(v.me.name) if source and v.settings.use_slots and not v.me.tags.nostream else None,
         application_name=v.me.name,
-        parameters=fenced(v, {**USUAL_PARAMETERS, **v.settings.parameters}),
-        pg_hba=v.settings.pg_hba,
-        pg_ident=v.settings.pg_ident,
-        recovery=v.settings.recovery,
+        parameters=fenced(v, {**USUAL_PARAMETERS, **rules.parameters}),
+        pg_hba=rules.pg_hba,
+        pg_ident=rules.pg_ident,
+        recovery=rules.recovery,
         synchronous_standby_names=synchronous,
     )
 
 
-def configured(v: View, source: Upstream | None, synchronous: str = "") -> tuple[Action, ...]:
+def configured(v: View, source: Upstream | None, synchronous: str = "", role: str = REPLICA) -> tuple[Action, ...]:
     """Reconfigure PostgreSQL when its files say something else."""
-    wanted, present = server_config(v, source, synchronous), v.postgres.configured
+    wanted, present = server_config(v, source, synchronous, role), v.postgres.configured
     if present == wanted:
         return ()
     if present is None or _as_configured(present) == _as_configured(wanted):
@@ -206,7 +207,7 @@ def led(v: View) -> tuple[Action, ...]:
     """What a primary keeps up to date: its files, its slots, and the keys of the cluster."""
     snapshot, server, term = v.snapshot, v.postgres.server, v.lease.term
     change = synchrony.change(v)
-    orders = configured(v, None, change.names)
+    orders = configured(v, None, change.names, PRIMARY)
     if snapshot is None or server is None or term is None:
         return orders
     orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v) + failsafe.maintained(v)

@@ -58,7 +58,8 @@ def _effect(change: Change) -> tuple[str, str]:
     """How a change takes effect, and if by a restart in which order: ``standbys first``, ``primary first``, ``any``."""
     name = change.parameter
     if name is None:
-        reload = change.path[0] == "postgresql" and change.path[1:2] in (("pg_hba",), ("pg_ident",))
+        files = ("pg_hba", "pg_ident", "parameters_")
+        reload = change.path[0] == "postgresql" and "".join(change.path[1:2]).startswith(files)
         return ("reload, on every node by itself" if reload else "at once, on every node by itself"), ""
     if name in rules.AGENT_OWNED or name in rules.RECOVERY_TARGETS:
         instead = f"; use {rules.INSTEAD[name]}" if name in rules.INSTEAD else ""

@@ -248,10 +248,10 @@ def test_a_document_that_cannot_be_used_is_refused(document: dict[str, Any], exp
 
 
 def test_what_belongs_into_the_file_or_has_no_effect_yet_is_told() -> None:
-    document = {"postgresql": {"listen": "x:1", "parameters_primary": {"a": 1}}, "standby_cluster": {}, "ttI": 3}
+    document = {"postgresql": {"listen": "x:1", "pg_hosts_primary": ["a"]}, "standby_cluster": {}, "ttI": 3}
     assert said(document) == [
         "postgresql.listen: belongs into each node's own file and has no effect in the dynamic configuration",
-        "postgresql.parameters_primary: accepted, has no effect yet",
+        "postgresql.pg_hosts_primary: accepted, has no effect yet",
         "standby_cluster: accepted, has no effect yet",
         "ttI: no such setting; did you mean ttl?",
     ]
@@ -268,3 +268,35 @@ def test_every_default_is_that_of_the_core() -> None:
     found = in_use({})
     usual = Settings(parameters=found.parameters, bootstrap_document=found.bootstrap_document)
     assert found == usual
+
+
+def test_what_holds_for_one_role() -> None:
+    document = {
+        "postgresql": {
+            "parameters": {"work_mem": "1MB", "log_statement": "all", "max_connections": 50},
+            "parameters_replica": {"work_mem": "2MB", "Max_Standby_Streaming_Delay": "1min", "max_connections": 60},
+            "pg_hba": ["everybody"],
+            "pg_hba_primary": ["primary"],
+        }
+    }
+    found = in_use(document, postgresql__parameters={"log_statement": "none"}, postgresql__pg_ident_replica=["own"])
+    primary, replica = found.rules("primary"), found.rules("replica")
+    assert (found.pg_hba, primary.pg_hba, replica.pg_hba) == (("everybody",), ("primary",), ("everybody",))
+    assert (primary.pg_ident, replica.pg_ident) == ((), ("own",))
+    assert primary.parameters == found.parameters
+    expected = {"work_mem": "2MB", "max_standby_streaming_delay": "1min"}
+    assert replica.parameters == {**found.parameters, **expected}
+    assert (found.parameters["log_statement"], found.parameters["max_connections"]) == ("none", "50")
+    assert said(document) == [
+        "postgresql.parameters_replica.max_connections: left out: all nodes need the same in every role"
+    ]
+    assert "".join(said({"postgresql": {"parameters_standby_leader": {"a": "b"}}})).endswith(
+        "accepted, has no effect yet"
+    )
+    assert in_use({}).by_role == {}
+
+
+def test_the_file_as_a_whole_wins_over_what_holds_for_one_role() -> None:
+    document = {"postgresql": {"parameters_primary": {"work_mem": "1MB"}, "pg_hba_primary": ["dynamic"]}}
+    found = in_use(document, postgresql__parameters={"work_mem": "2MB"}, postgresql__pg_hba=["own"]).rules("primary")
+    assert (found.parameters["work_mem"], found.pg_hba) == ("2MB", ("own",))

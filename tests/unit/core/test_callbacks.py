@@ -7,7 +7,7 @@ from dataclasses import replace
 from haagent.core import orders, publish
 from haagent.core.actions import Action, Callback, Configure
 from haagent.core.conditions import as_upstream
-from haagent.core.facts import Goal, Settings, View
+from haagent.core.facts import Goal, Rules, Settings, View
 from haagent.core.states import State
 from tests.builders import a_memory, a_primary_view, a_standby, a_view
 
@@ -53,3 +53,15 @@ def test_a_changed_configuration_gets_on_reload_and_a_new_upstream_does_not() ->
     found = publish.configured(changed, None)
     assert isinstance(found[0], Configure)
     assert told(found) == [("on_reload", "primary")]
+
+
+def test_a_change_of_role_changes_what_holds_for_one_role_only() -> None:
+    apart = {"primary": Rules(pg_hba=("p",)), "replica": Rules({"work_mem": "8MB"})}
+    settings = replace(Settings(), pg_hba=("all",), by_role=apart)
+    leading, standing = replace(a_primary_view(), settings=settings), replace(at(State.STANDBY), settings=settings)
+    (as_primary,) = [action.config for action in publish.led(leading) if isinstance(action, Configure)]
+    (as_standby,) = [action.config for action in publish.followed(standing) if isinstance(action, Configure)]
+    assert as_primary.pg_hba == ("p",)
+    assert "work_mem" not in as_primary.parameters
+    assert as_standby.pg_hba == ()
+    assert as_standby.parameters["work_mem"] == "8MB"
