@@ -32,6 +32,8 @@ from haagent.core.transitions import Row, rows_of
 
 BREATH_S = 0.01
 """A row that asks to go on at once gets this pause when it comes twice running, and so does any near deadline."""
+SUSPECT_S = 0.5
+"""A primary that did not answer is asked again so soon: after ``retry_timeout`` clients are sent away from it."""
 STRETCH = 0.05
 """A start or promotion that has lasted long is looked at after this part of that time: crash recovery takes minutes."""
 ROWS = {state: rows_of(state) for state in State}
@@ -135,6 +137,8 @@ def _wake_in(v: View, row: Row) -> float:
         longest = conditions.soon(v, conditions.outlasted_at(v, beat), longest)
     if row.to is State.PRIMARY:
         longest = min(longest, synchrony.change(v).wake_s)
+        if v.postgres.unreachable_since is not None:
+            longest = min(longest, SUSPECT_S)
     request = v.snapshot.failover if v.snapshot else None
     if request is not None and request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         longest = min(longest, request.scheduled_epoch - v.wall)

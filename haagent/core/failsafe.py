@@ -171,7 +171,9 @@ def _newer(v: View, asked: Promise) -> str | None:
     """Why whoever asks is not the leader any more, as far as this node knows."""
     if v.leader is not None and v.leader.name != asked.name:
         return f"{v.leader.name} holds the leader key by term {v.leader.term}"
-    beat, before, own = v.cluster.heartbeat, v.failsafe.promise, v.memory.resumable
+    beat, before = v.cluster.heartbeat, v.failsafe.promise
+    # What an earlier agent led is older than any leader key seen since; if etcd was made anew its number says nothing.
+    own = v.memory.resumable if beat is None else None
     terms = (beat.term if beat else None, before.term if before else None, own[0] if own else None)
     latest = max((int(term) for term in terms if term is not None), default=0)
     if asked.term is not None and int(asked.term) < latest:

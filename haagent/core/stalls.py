@@ -51,10 +51,18 @@ def wal_gone(v: View) -> bool:
     return (
         stalled(v)
         and known is not None
+        and v.memory.stalled is not None
+        and known.own_lsn == v.memory.stalled.lsn
         and v.leader is not None
         and known.leader == v.leader.name
         and known.wal_gone != ""
     )
+
+
+def copy_stopped(v: View) -> bool:
+    """PostgreSQL is being stopped because the WAL that it needed next is gone."""
+    known = v.memory.divergence
+    return known is not None and known.wal_gone != ""
 
 
 def short(v: View) -> bool:

@@ -16,7 +16,7 @@ from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
 from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
-from haagent.postgres.aside import discard, move_aside
+from haagent.postgres.aside import begun_only, discard, move_aside
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.disk import on_disk
 from haagent.postgres.files import read_marker
@@ -163,7 +163,7 @@ class PostgresAdapter:
         await server.clear_orphans(self.settings, self._kill_tree)
         self._configured = None
         marker = await on_disk(lambda: read_marker(self.settings))
-        if marker is not None and marker.doing == "cloning":
+        if marker is not None and marker.doing == "cloning" and await on_disk(lambda: begun_only(self.settings)):
             return await on_disk(lambda: discard(self.settings))
         return await on_disk(lambda: move_aside(self.settings, why))
 

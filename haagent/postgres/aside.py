@@ -45,6 +45,14 @@ def move_aside(settings: PostgresSettings, why: str) -> str:
     return str(target)
 
 
+def begun_only(settings: PostgresSettings) -> bool:
+    """Whether what lies there can only be a base backup that did not end: the control file comes last. Blocking.
+
+    An operator may have put a whole backup there since. Source: perform_base_backup() in basebackup.c.
+    """
+    return not os.path.lexists(settings.data_dir / "global" / "pg_control")
+
+
 def discard(settings: PostgresSettings) -> str:
     """Delete an unfinished base backup in the background; what became of it, in words. Blocking, but not for long."""
     real = Path(os.path.realpath(settings.data_dir))

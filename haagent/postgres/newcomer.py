@@ -8,6 +8,7 @@ PostgreSQL's log.
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 
 from haagent.postgres.sql import Address
@@ -16,6 +17,9 @@ EVERY_S = 5.0
 """How often it is asked while all is well; PostgreSQL pays a fork for each."""
 ENOUGH_S = 0.5
 """A server that needs longer for it is suspect, and asked again at the next probe."""
+CROWDED = (errno.EAGAIN, errno.EINVAL, errno.ENOTCONN)
+"""A Unix socket whose queue is full: the kernel says EAGAIN, of which asyncio makes one of the others."""
+AGAIN_S = 0.1
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 """Source: PostgreSQL manual, "Message Formats", SSLRequest: length 8, code 80877103; the answer is one byte."""
 
@@ -37,12 +41,7 @@ async def turned_away(address: Address, timeout: float) -> str:
     worked_ns = _worked_ns(address.process.pid)
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await _connect(address)
-            try:
-                writer.write(SSL_REQUEST)
-                answer = await reader.read(1)
-            finally:
-                writer.close()
+            answer = await _knock(address)
     except TimeoutError:
         if _worked_ns(address.process.pid) > worked_ns:
             raise BusyError(f"a new connection to {where} was not answered within {timeout:g} s") from None
@@ -53,6 +52,22 @@ async def turned_away(address: Address, timeout: float) -> str:
     except OSError as error:
         return f"a new connection to {where} failed, although present ones work: {error.strerror or error}"
     return "" if answer in (b"S", b"N") else f"a new connection to {where} was closed without an answer"
+
+
+async def _knock(address: Address) -> bytes:
+    """The first byte of the answer; before a Unix socket whose queue is full it waits as a TCP client would."""
+    while True:
+        try:
+            reader, writer = await _connect(address)
+            try:
+                writer.write(SSL_REQUEST)
+                return await reader.read(1)
+            finally:
+                writer.close()
+        except OSError as error:
+            if not address.host.startswith(("/", "@")) or error.errno not in CROWDED:
+                raise
+        await asyncio.sleep(AGAIN_S)
 
 
 def _worked_ns(pid: int) -> int:

@@ -23,10 +23,14 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 30.0
 DIGEST = "SELECT md5(pg_read_binary_file('pg_wal/' || %s, 0, %s, true)) AS digest"
 STILL_THERE = """
-SELECT EXISTS (SELECT FROM pg_ls_dir('pg_wal', true, false) name
-                WHERE length(name) = 24 AND right(name, 16) = %s) AS there
+SELECT coalesce(bool_or(suffix = %s) OR NOT bool_or(suffix > %s), true) AS there
+  FROM (SELECT right(name, 16) COLLATE "C" AS suffix FROM pg_ls_dir('pg_wal', true, false) name
+         WHERE length(name) = 24) AS segments
 """
-"""Both are granted to the rewind role. Source: manual, pg_rewind, Notes."""
+"""Both are granted to the rewind role. Source: manual, pg_rewind, Notes.
+
+A segment past the end of all WAL was not removed: it is made with the first record in it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ async def gone_from(settings: PostgresSettings, source: Upstream, next_lsn: Lsn,
     piece = Piece(Timeline(1), int(next_lsn) // segment_bytes, segment_bytes, segment_bytes)
     try:
         async with await _connect(settings, source) as connection:
-            there = await _ask(connection, STILL_THERE, piece.suffix)
+            there = await _ask(connection, STILL_THERE, piece.suffix, piece.suffix)
     except psycopg.errors.InsufficientPrivilege as error:
         log.warning("%s may not be asked for the WAL that it has: %s", source.name, told(error))
         return ""

@@ -13,6 +13,7 @@ import pytest
 from haagent.core.facts import DataKind
 from haagent.core.terms import Instant
 from haagent.ports import Refused
+from haagent.postgres.files import Marker, set_marker
 from haagent.postgres.process import identify
 from haagent.postgres.volumes import VolumeWatch
 from tests.contract.nodes import (
@@ -121,6 +122,17 @@ async def test_nothing_is_cloned_into_a_bare_mount_point(home: Path) -> None:
     with pytest.raises(Refused, match="not mounted now"):
         await newcomer.clone(source.upstream, "b", node.progress.append)
     assert list(disk.iterdir()) == []
+
+
+async def test_a_whole_copy_that_an_operator_put_there_is_never_deleted(home: Path) -> None:
+    """After an agent was killed while it cloned, and its marker is still there."""
+    node = a_node(home, "b")
+    (node.settings.data_dir / "global").mkdir(parents=True)
+    (node.settings.data_dir / "global" / "pg_control").write_text("restored from a backup")
+    set_marker(node.settings, Marker("cloning"))
+    kept = Path(await node.adapter.move_aside("clone interrupted"))
+    assert (kept / "global" / "pg_control").read_text() == "restored from a backup"
+    assert (await node.adapter.probe(2.0)).data.kind is DataKind.ABSENT
 
 
 def test_two_volumes_are_counted_apart(tmp_path: Path) -> None:

@@ -135,6 +135,24 @@ async def test_a_newcomer_tells_who_does_not_answer_as_postgresql_does() -> None
     assert "failed, although present ones work" in await newcomer.turned_away(here, 1.0)
 
 
+async def test_a_full_queue_before_a_postmaster_is_waited_for(tmp_path: Path) -> None:
+    """A Unix socket turns newcomers away at once while others wait before it."""
+    here = Address(Process(os.getpid(), 1), str(tmp_path), 5432)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
+        listener.bind(str(tmp_path / ".s.PGSQL.5432"))
+        listener.listen(0)
+        other.connect(str(tmp_path / ".s.PGSQL.5432"))
+        asking = asyncio.create_task(newcomer.turned_away(here, 5.0))
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        listener.accept()[0].close()
+        listener.settimeout(2.0)
+        postmaster, _ = await asyncio.to_thread(listener.accept)
+        postmaster.sendall(b"N")
+        assert await asking == ""
+        postmaster.close()
+
+
 async def test_a_query_that_hangs_ends_with_the_deadline(home: Path) -> None:
     """Fault 77: bounded, the last answer is kept, and it heals by itself."""
     node = await a_primary(home)

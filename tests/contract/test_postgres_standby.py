@@ -15,6 +15,7 @@ from haagent.core.terms import Lsn, Timeline
 from haagent.guard.tree import members
 from haagent.ports import Refused, Unreachable
 from haagent.postgres.process import identify
+from haagent.postgres.sameness import gone_from
 from tests.contract.nodes import (
     a_primary,
     a_standby,
@@ -114,7 +115,10 @@ async def test_a_standby_whose_wal_is_gone_says_so(home: Path) -> None:
     source.config = replace(source.config, parameters={**source.config.parameters, **config})
     await source.adapter.configure(source.config)
     standby = await a_standby(home, source)
-    assert (await standby.adapter.compare(source.upstream)).wal_gone == ""
+    there = await standby.adapter.compare(source.upstream)
+    assert there.wal_gone == ""
+    not_made_yet = Lsn(there.own_lsn + (1 << 36))
+    assert await gone_from(standby.settings, source.upstream, not_made_yet, 16 << 20) == ""
     await standby.stop()
     await source.adapter.sync_slots((), ("b",), {}, 5.0)
     for _ in range(6):

@@ -45,6 +45,7 @@ from tests.builders import (
     a_node,
     a_poll,
     a_primary,
+    a_primary_view,
     a_silent_dcs,
     a_snapshot,
     a_standby,
@@ -327,6 +328,15 @@ def test_a_standby_that_lags_behind_an_equal_peer_stands_back_shortly() -> None:
     plan = decide(view)
     assert plan.row == 680
     assert plan.wake_in <= 0.2
+
+
+def test_a_primary_that_did_not_answer_is_asked_again_before_clients_are_sent_away() -> None:
+    """Else one slow answer would cut all sessions: ``/primary`` answers 503 after ``retry_timeout`` of silence."""
+    view = a_primary_view()
+    silent = replace(view, postgres=replace(view.postgres, unreachable_since=NOW))
+    assert decide(view).wake_in == view.settings.loop_wait >= view.settings.retry_timeout
+    assert decide(silent).row == decide(view).row
+    assert decide(silent).wake_in <= view.settings.retry_timeout / 4
 
 
 def test_nothing_is_due_before_the_standstill_has_lasted_ttl() -> None:

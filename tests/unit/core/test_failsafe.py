@@ -80,6 +80,12 @@ def replica(**changes: Any) -> View:
     return a_view(**{"settings": ON, "cluster": a_silent_dcs(cluster=named("a", "b", "c"))} | changes)
 
 
+def seen(term: Term) -> ClusterFacts:
+    """etcd is silent, and this agent saw the leader key of that term before."""
+    beat = Heartbeat(term, Revision(term), NOW, 10.0, "a")
+    return a_silent_dcs(cluster=replace(named("a", "b", "c"), heartbeat=beat))
+
+
 def bound(until: Instant = FAR, name: str = "a", **changes: Any) -> FailsafeFacts:
     """This node has promised ``a`` to wait."""
     promise = Promise(until, 10.1, name, "postgres://10.0.0.1:5432/postgres", TERM)
@@ -126,6 +132,8 @@ def test_a_promise_is_never_shortened_by_a_later_one() -> None:
         (replica(cluster=named("a", "b", "c", leader="c")), 503),
         (replica(cluster=named("a", "b", "c", leader=None)), 200),
         (replica(memory=a_memory(resumable=(Term(TERM + 1), 5))), 503),
+        (replica(memory=a_memory(resumable=(Term(TERM + 1), 5)), cluster=seen(TERM)), 200),
+        (replica(cluster=seen(Term(TERM + 1))), 503),
     ],
 )
 def test_who_consents(view: View, status: int) -> None:

@@ -11,7 +11,7 @@ from haagent.core.decide import decide
 from haagent.core.facts import Divergence, Failure, Goal, JobFacts, Settings, Stalled, View
 from haagent.core.states import State
 from haagent.core.terms import Instant, Timeline, later
-from tests.builders import LSN, NOW, a_memory, a_primary_view, a_standby, a_view, stopped
+from tests.builders import LSN, NOW, a_cluster, a_memory, a_primary_view, a_silent_dcs, a_standby, a_view, stopped
 
 GONE = "this standby ends at 0/5000000, and a has removed the WAL from there on"
 
@@ -65,6 +65,22 @@ def test_wal_that_is_gone_is_said_and_cured_by_a_new_copy() -> None:
     end = decide(a_view(postgres=stopped(), memory=plan.memory))
     assert (end.row, end.memory.state) == (910, State.VACANT)
     assert MoveAside("wal gone") in end.actions
+
+
+def test_the_copy_is_kept_when_its_source_is_gone_meanwhile() -> None:
+    """The leader may fail while PostgreSQL is being stopped: this copy may now be the best there is."""
+    stopping = a_memory(State.DEMOTING, goal=Goal.REINIT, divergence=a_verdict(GONE))
+    for cluster in (a_cluster(leader=None), a_silent_dcs()):
+        plan = decide(a_view(postgres=stopped(), memory=stopping, cluster=cluster))
+        assert (plan.row, plan.memory.state) == (908, State.FENCED)
+        assert not any(isinstance(action, MoveAside) for action in plan.actions)
+
+
+def test_what_was_found_gone_at_another_position_says_nothing_of_this_one() -> None:
+    """As when an operator brought the WAL back while the cluster was paused."""
+    earlier = replace(a_verdict(GONE), own_lsn=type(LSN)(LSN - 8))
+    view = a_stalled_view(asked_s=1)
+    assert decide(replace(view, memory=replace(view.memory, divergence=earlier))).row == 599
 
 
 def test_a_paused_cluster_is_only_told_why() -> None:
