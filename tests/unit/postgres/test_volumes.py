@@ -17,21 +17,24 @@ from haagent.postgres.volumes import VolumeWatch
 
 
 class Disk:
-    """Answers samples with an error, or not yet; counts them."""
+    """Answers samples below a directory with an error, or not yet, and counts them; others' threads may write too."""
 
-    def __init__(self) -> None:
+    def __init__(self, below: Path) -> None:
+        self._below = below
         self.error: int | None = None
         self.samples: list[Path] = []
 
     def __call__(self, path: Path) -> None:
+        if not path.is_relative_to(self._below):
+            return
         self.samples.append(path)
         if self.error is not None:
             raise OSError(self.error, os.strerror(self.error), os.fspath(path))
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    made = Disk()
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Disk:
+    made = Disk(tmp_path)
     monkeypatch.setattr(volumes, "_write_sample", made)
     monkeypatch.setattr(volumes, "EVERY_S", 0.01)
     monkeypatch.setattr(volumes, "AGAIN_S", 0.01)
