@@ -38,3 +38,23 @@ def test_etcd_leader_lost(cluster: Cluster, number: signal.Signals) -> None:
     assert primary.postmaster_pid() == postmaster
     assert cluster.key("history") == past
     assert lost_rows(record, cluster.rows()) == []
+
+
+def test_keys_wiped_while_the_cluster_runs(cluster: Cluster) -> None:
+    """Fault 43: the primary goes on and writes the keys anew; nobody makes a cluster or another timeline."""
+    primary, initialize, config = cluster.primary(), cluster.key("initialize"), cluster.key("config")
+    assert initialize is not None
+    assert config is not None
+    timeline, postmaster = primary.status()["timeline"], primary.postmaster_pid()
+    with cluster.writing("haproxy") as record:
+        at = now()
+        cluster.etcd.wipe()
+        cluster.wait_whole()
+        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+    assert cluster.primary() is primary
+    assert (primary.status()["timeline"], primary.postmaster_pid()) == (timeline, postmaster)
+    after, config_after = cluster.key("initialize"), cluster.key("config")
+    assert after is not None
+    assert config_after is not None
+    assert (after.value, config_after.value) == (initialize.value, config.value)
+    assert lost_rows(record, cluster.rows()) == []
