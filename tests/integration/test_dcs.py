@@ -58,3 +58,24 @@ def test_keys_wiped_while_the_cluster_runs(cluster: Cluster) -> None:
     assert config_after is not None
     assert (after.value, config_after.value) == (initialize.value, config.value)
     assert lost_rows(record, cluster.rows()) == []
+
+
+def test_new_settings_of_etcd_come_with_a_reload(cluster: Cluster) -> None:
+    """Fault 39 and after fault 40: the leader goes over to another transport and order of hosts, and stays leader."""
+    primary, term = cluster.primary(), cluster.key("leader")
+    said_before = primary.log.stat().st_size
+    primary.etcd.reverse()
+    primary.reconfigure(grpc=tuple({*primary.settings.grpc} ^ {primary.name}))
+    primary.reload()
+
+    def moved() -> bool:
+        return "etcd is reached by new settings" in primary.log.read_text()[said_before:]
+
+    wait_until(moved, "the reload", 5)
+    time.sleep(cluster.settings.ttl)
+    after = cluster.key("leader")
+    assert term is not None
+    assert after is not None
+    assert after.create_revision == term.create_revision
+    assert after.mod_revision > term.mod_revision
+    cluster.wait_whole()
