@@ -125,9 +125,9 @@ async def test_wrong_credentials_make_etcd_unreachable(
     async with authentication(url), contextlib.aclosing(a_store(url, prefix, transport, username, password)) as store:
         a = store.dcs()
         with pytest.raises(Unreachable, match=text) as told:
-            await a.put_config({}, None, 0.5)
+            await a.put_config({}, None, S)
         with pytest.raises(Unreachable, match=text):
-            await a.snapshot(0.5)
+            await a.snapshot(S)
         assert "mistaken" not in str(told.value)
 
 
