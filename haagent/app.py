@@ -30,6 +30,7 @@ from haagent.core.lease import KILL_TIME_S
 from haagent.core.states import State
 from haagent.core.terms import Instant
 from haagent.dcs.etcd import EtcdDcs
+from haagent.doctor import Doctor
 from haagent.guard import tree
 from haagent.guard.client import GuardClient
 from haagent.guard.fence import CommitFence
@@ -37,7 +38,7 @@ from haagent.host.clock import BoottimeClock
 from haagent.host.journal import FileJournal
 from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
-from haagent.outside import client_settings, etcd_settings
+from haagent.outside import client_settings
 from haagent.ports import PortError
 from haagent.postgres.adapter import PostgresAdapter
 from haagent.postgres.disk import in_thread
@@ -92,8 +93,6 @@ class Service:
         self._guard = GuardClient(data_dir, here, KILL_TIME_S, self._clock)
         self._postgres = PostgresAdapter(postgres_settings(config), self._kill_tree, self._clock.now)
         self._dcs = EtcdDcs(etcd_kv(config), config.prefix, self._clock)
-        self._moving: set[asyncio.Task[None]] = set()
-        """From one client of etcd to another."""
         self._peers = RestPeers(client_settings(config), self._clock.now)
         given = config.postgresql
         fence = CommitFence(given.commit_fence, data_dir, Path(given.bin_dir) if given.bin_dir else None, here)
@@ -121,6 +120,7 @@ class Service:
             lambda: self._ticked_at,
             self._counters,
             self._written.recent,
+            Doctor(lambda: self._config, self._agent.current),
         )
 
     async def run(self) -> int:
@@ -206,15 +206,13 @@ class Service:
         if changed or config.postgresql.data_dir != self._config.postgresql.data_dir:
             log.warning("%s can't change while the agent runs: restart it", ", ".join(changed) or "postgresql.data_dir")
             config = replace(config, **{key: getattr(self._config, key) for key in fixed})
-        before, self._config = self._config, config
+        self._config = config
         self._postgres.settings = postgres_settings(config)
         self._watchdog.settings = watchdog_settings(config)
         self._certificates = certificates(config)
         self._logs.apply(config.log)
         self._agent.reread(config.me())
         self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
-        if etcd_settings(config) != etcd_settings(before):
-            self._reach_etcd_by(config)
         log.info("the configuration was read again")
         self._notifier.ready()
 
@@ -224,17 +222,6 @@ class Service:
             await self._peers.reconfigure(client_settings(config))
         except (ListenError, SettingsError) as error:
             log.error("the REST API keeps its present settings: %s", error)
-
-    def _reach_etcd_by(self, config: Config) -> None:
-        try:
-            changed = etcd_kv(config)
-        except SettingsError as error:
-            log.error("etcd is reached by its present settings: %s", error)
-            return
-        log.info("etcd is reached by new settings: %s", ", ".join(config.endpoints) or f"SRV of {config.etcd3.srv}")
-        task = asyncio.get_running_loop().create_task(self._dcs.use(changed))
-        self._moving.add(task)
-        task.add_done_callback(self._moving.discard)
 
     async def _watch_certificates(self) -> None:
         """Serve by certificates that were replaced, and warn of those that end; etcd's client reads its own again."""
@@ -338,6 +325,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dsn", default="", help="with --generate-config: how to connect to it, as a superuser")
     parser.add_argument("--generate-sample-config", action="store_true", help="write a complete sample, and end")
+    parser.add_argument("--doctor", action="store_true", help="check this node before service, and end")
     parser.add_argument("--version", action="version", version=f"haagent {__version__}")
     return parser.parse_args(argv)
 
@@ -349,6 +337,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return tools.validate(given.config, os.environ, given.print)
     if given.generate_sample_config:
         return tools.generate_sample(given.config)
+    if given.doctor:
+        return tools.doctor(given.config, os.environ)
     if given.generate_config:
         return tools.generate_config(given.config, given.dsn, os.environ)
     try:

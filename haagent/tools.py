@@ -16,7 +16,10 @@ from haagent.config.load import Config, load
 from haagent.config.origins import Dcs
 from haagent.config.problems import ConfigError
 from haagent.config.render import sample
+from haagent.core.health.finding import Verdict, summary, told
+from haagent.core.health.judge import judged
 from haagent.dcs.etcd import EtcdDcs
+from haagent.doctor import gathered
 from haagent.host.clock import BoottimeClock
 from haagent.ports import PortError
 from haagent.postgres.describe import Description, describe
@@ -40,6 +43,18 @@ def validate(path: str | None, environ: Mapping[str, str], shown: bool) -> int:
     else:
         _say(f"{config.source}: valid")
     return 0
+
+
+def doctor(path: str | None, environ: Mapping[str, str]) -> int:
+    """Examine this node as it is before service; exit code 1 when something is a problem."""
+    try:
+        config = load(path, environ)
+    except ConfigError as error:
+        _complain(str(error))
+        return 1
+    findings = judged(asyncio.run(gathered(config, None)))
+    _say("\n".join([*told(findings), summary(findings)]))
+    return 1 if any(one.verdict is Verdict.PROBLEM for one in findings) else 0
 
 
 async def _stored(config: Config) -> Dcs:

@@ -43,7 +43,6 @@ def postgres_settings(config: Config) -> PostgresSettings:
         state_dir=state_dir(config),
         config_dir=_path(given.config_dir),
         bin_dir=_path(given.bin_dir),
-        bin_names=given.bin_name.others(),
         cluster_name=config.scope,
         listen_addresses=given.listen.listen_addresses,
         port=given.listen.port,
@@ -60,7 +59,6 @@ def postgres_settings(config: Config) -> PostgresSettings:
         bootstrap=config.bootstrap_method,
         bootstrap_hba=config.bootstrap.pg_hba,
         custom_conf=_path(given.custom_conf),
-        start_timeout=given.pg_ctl_timeout,
     )
 
 
@@ -96,8 +94,8 @@ def rest_settings(config: Config) -> RestSettings:
     )
 
 
-def certificates(config: Config) -> Certificates:
-    """Whose ends are looked for, and with them the files that belong to them."""
+def certificate_files(config: Config) -> dict[str, str]:
+    """The certificates in use, by the names of their settings."""
     etcd, rest, ctl = config.etcd3, config.restapi, config.ctl
     known = {
         "etcd3.cert": etcd.cert,
@@ -107,9 +105,14 @@ def certificates(config: Config) -> Certificates:
         "ctl.certfile": ctl.certfile,
         "ctl.cacert": ctl.cacert,
     }
+    return {name: path for name, path in known.items() if path}
+
+
+def certificates(config: Config) -> Certificates:
+    """Whose ends are looked for, and with them the files that belong to them."""
+    etcd, rest, ctl = config.etcd3, config.restapi, config.ctl
     keys = {"etcd3.key": etcd.key, "restapi.keyfile": rest.keyfile, "ctl.keyfile": ctl.keyfile}
-    present, others = ({name: path for name, path in some.items() if path} for some in (known, keys))
-    return Certificates(present, others)
+    return Certificates(certificate_files(config), {name: path for name, path in keys.items() if path})
 
 
 def watchdog_settings(config: Config) -> WatchdogSettings:

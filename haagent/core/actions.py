@@ -109,12 +109,9 @@ class StartStandby(Action):
 
 @dataclass(frozen=True, slots=True)
 class StopPostgres(Action):
-    """Signal the postmaster, ``fast`` or ``immediate``; with ``first`` after that program, if nothing comes between."""
+    """Signal the postmaster: ``fast`` or ``immediate``."""
 
     mode: str
-    first: str = ""
-    first_s: float = 0.0
-    """For how long it may run, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ import click
 from click.shell_completion import get_completion_class
 
 from haagent.ctl import changes, configure, nodes, output, removal, shared, show, sql, standby_cluster, standing, switch
+from haagent.ctl.doctor import examine
 from haagent.ctl.nodes import Choice
 from haagent.ctl.shared import Edit
 from haagent.ctl.target import Failed, Open, Options, Target, open_target
+from haagent.ctl.whatif import foreseen
 
 T = TypeVar("T")
 
@@ -213,6 +215,27 @@ def why(line: Line, node: str | None, last: int, cluster: str | None, form: str)
 def explain(line: Line, node: str | None, cluster: str | None, form: str) -> None:
     """Tell what holds each node where it is, whether it may lead, and the command that changes it."""
     output.show(line.run(cluster, lambda target: standing.standings(target, node, form)))
+
+
+@cli.command()
+@_optional_cluster
+@output.format_option
+@pass_line
+@click.pass_context
+def doctor(context: click.Context, line: Line, cluster: str | None, form: str) -> None:
+    """Examine nodes, etcd and the ways between them; exit code 1 when something is a problem."""
+    found = line.run(cluster, examine.findings)
+    output.show(examine.shown(found, form))
+    context.exit(1 if examine.unwell(found) else 0)
+
+
+@cli.command()
+@_optional_cluster
+@output.format_option
+@pass_line
+def whatif(line: Line, cluster: str | None, form: str) -> None:
+    """Tell what happens if the leader dies now: who takes over, what is lost, how long nobody writes."""
+    output.show(line.run(cluster, lambda target: foreseen(target, form)))
 
 
 _ROLE_OR_LEADER = click.option("-r", "--role", type=click.Choice(nodes.ROLES), help="A member with this role.")

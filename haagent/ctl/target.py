@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import click
 from haagent.config.load import Config, load
 from haagent.config.problems import ConfigError
 from haagent.core.facts import Document, Member, Settings, Snapshot
+from haagent.core.health.etcd import EtcdFacts
 from haagent.dcs.client import EtcdClient
 from haagent.dcs.etcd import EtcdDcs
 from haagent.host.clock import BoottimeClock
@@ -75,6 +76,8 @@ class Target:
     """Settings of a dynamic configuration, and warnings; ConfigError when it cannot be used."""
     poll_s: float = 0.1
     """How often a change under way is looked at."""
+    survey: Callable[[float], Awaitable[EtcdFacts]] | None = None
+    """What every endpoint of etcd says of itself, within so many seconds; PortError when none is known."""
 
     async def snapshot(self) -> Snapshot:
         """The cluster now; Failed when etcd does not answer."""
@@ -170,11 +173,12 @@ async def open_target(options: Options, cluster: str | None) -> AsyncIterator[Ta
     config = configuration(options, cluster, os.environ)
     try:
         agents = RestClient(client_settings(config, options.insecure))
-        dcs = EtcdDcs(EtcdClient(etcd_settings(config)), config.prefix, BoottimeClock())
+        etcd = EtcdClient(etcd_settings(config))
+        dcs = EtcdDcs(etcd, config.prefix, BoottimeClock())
     except ValueError as error:
         raise Failed(f"{config.source}: {error}") from None
     try:
-        yield Target(config.scope, dcs, agents, config.check)
+        yield Target(config.scope, dcs, agents, config.check, survey=etcd.survey)
     finally:
         await agents.close()
         await dcs.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from haagent.core.health.etcd import EtcdFacts
 from haagent.dcs import wire
 from haagent.dcs.endpoint import Transport
 from haagent.dcs.gateway import Gateway
@@ -14,6 +15,7 @@ from haagent.dcs.kv import Batch, Compare, Grant, RangeReply, TxnReply, Write
 from haagent.dcs.race import PACE, Try, Won, race
 from haagent.dcs.ring import Ring, Seeds
 from haagent.dcs.settings import EtcdSettings
+from haagent.dcs.survey import surveyed
 from haagent.dcs.wire import Json
 from haagent.ports import PortError, Refused, Unknown, Unreachable
 
@@ -74,6 +76,10 @@ class EtcdClient:
             on_batch(batch)
 
         await endpoint.stream("/v3/watch", wire.watch_body(prefix, start), silence, heard)
+
+    async def survey(self, timeout: float) -> EtcdFacts:
+        """What each endpoint known now says of itself."""
+        return await surveyed(await self._ring.endpoints(timeout), timeout)
 
     def distrust(self) -> None:
         self._ring.distrust()

@@ -51,6 +51,11 @@ _MESSAGES = {
     "Member": "1 uint64 ID, 2 string name, 3 string* peerURLs, 4 string* clientURLs, 5 bool isLearner",
     "MemberListRequest": "",
     "MemberListResponse": "1 ResponseHeader header, 2 Member* members",
+    "StatusRequest": "",
+    "StatusResponse": "1 ResponseHeader header, 2 string version, 3 int64 dbSize, 4 uint64 leader, 8 string* errors",
+    "AlarmRequest": "",
+    "AlarmMember": "1 uint64 memberID, 2 int32 alarm",
+    "AlarmResponse": "1 ResponseHeader header, 2 AlarmMember* alarms",
     "AuthenticateRequest": "1 string name, 2 string password",
     "AuthenticateResponse": "1 ResponseHeader header, 2 string token",
 }
@@ -139,6 +144,8 @@ METHODS = {
     "/v3/lease/timetolive": _method("Lease", "LeaseTimeToLive"),
     "/v3/watch": _method("Watch", "Watch", streams=True),
     "/v3/cluster/member/list": _method("Cluster", "MemberList"),
+    "/v3/maintenance/status": _method("Maintenance", "Status"),
+    "/v3/maintenance/alarm": _method("Maintenance", "Alarm"),
     "/v3/auth/authenticate": _method("Auth", "Authenticate"),
 }
 """By the path that the JSON gateway gives each."""

@@ -157,6 +157,11 @@ def as_object(text: str | bytes) -> Json:
     return raw
 
 
+def as_it_is(raw: Json) -> Json:
+    """An answer of which its reader takes what it finds."""
+    return raw
+
+
 def _result(raw: Json) -> Json:
     result: Json = raw["result"]
     return result

@@ -60,6 +60,11 @@ class CommitFence:
             self._page.refuse(int(term))
 
 
+def installed(bin_dir: Path | None) -> bool:
+    """Whether PostgreSQL could load the fence; asks pg_config, so run it in a thread."""
+    return _library(bin_dir) is not None
+
+
 def _library(bin_dir: Path | None) -> Path | None:
     """Where PostgreSQL would load the fence from, if it is there."""
     program = str(bin_dir / "pg_config") if bin_dir else "pg_config"

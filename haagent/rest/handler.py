@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 Current = Callable[[], View]
 Submit = Callable[[str, Document, str], Awaitable[Answer]]
+Doctor = Callable[[], Awaitable[bytes]]
+"""Examines this node within seconds, and gives the report as JSON."""
 
 JSON_TYPE = "application/json"
 TEXT_TYPE = "text/plain; charset=utf-8"
@@ -63,7 +65,9 @@ class Handler:
         ticked_at: Callable[[], Instant],
         counters: Callable[[], metrics.Counters] | None = None,
         journal: Callable[[int], bytes] | None = None,
+        doctor: Doctor | None = None,
     ) -> None:
+        self._doctor = doctor
         self._current = current
         self._submit = submit
         self._ticked_at = ticked_at
@@ -109,6 +113,10 @@ class Handler:
                 return _not_found(path, method)
         if route.kind is Kind.CHECK:
             return self._check(route, query)
+        if route.handler == "doctor":
+            return (
+                _text(404, "this agent has no doctor") if self._doctor is None else await self._examined(self._doctor)
+            )
         if route.kind is Kind.DOCUMENT:
             return self._document(route, query)
         return await self._request(route, request)
@@ -156,6 +164,9 @@ class Handler:
         if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= DECISIONS_MOST):
             return _text(400, f"limit={text[:40]!r} is no number from 1 to {DECISIONS_MOST}")
         return 200, self._journal(int(text)), JSON_TYPE, _NONE
+
+    async def _examined(self, doctor: Doctor) -> Reply:
+        return 200, await doctor(), JSON_TYPE, _NONE
 
     # --- requests of operators -----------------------------------------------------------------------------------
 

@@ -128,6 +128,12 @@ _DOCUMENTS = (
         {200: "one record a decision, oldest first", 400: "limit is no number from 1 to 1000", 404: "none is kept"},
         (_LIMIT,),
     ),
+    _document(
+        "doctor",
+        "/haagent/doctor",
+        "What this node finds of itself and of the ways to the others, examined at most every 5 s (haagent's own)",
+        {200: "one finding a check: id, verdict, evidence, mend", 404: "this agent has no doctor"},
+    ),
     _document("openapi", "/haagent/openapi.json", "This description of the API (haagent's own)", {200: "OpenAPI 3.0"}),
     _document("failsafe", "/failsafe", "The members of failsafe mode", {200: "name: api_url", 502: "it is off"}),
 )

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from haagent.core.terms import Instant
 from haagent.rest.connections import BoundedServer
-from haagent.rest.handler import Current, Handler, Submit
+from haagent.rest.handler import Current, Doctor, Handler, Submit
 from haagent.rest.metrics import Counters
 from haagent.rest.settings import RestSettings, SettingsError, address, server_context
 
@@ -47,10 +47,11 @@ class RestServer:
         ticked_at: Callable[[], Instant],
         counters: Callable[[], Counters] | None = None,
         journal: Callable[[int], bytes] | None = None,
+        doctor: Doctor | None = None,
     ) -> None:
-        """``journal`` gives the last so many decisions as a JSON array."""
+        """``journal`` gives the last so many decisions as a JSON array, ``doctor`` what it finds of this node."""
         self._settings = settings
-        self._handler = Handler(settings, current, submit, ticked_at, counters, journal)
+        self._handler = Handler(settings, current, submit, ticked_at, counters, journal, doctor)
         self._server: BoundedServer | None = None
         self._sockets: list[socket.socket] = []
         self._listeners: list[asyncio.Server] = []

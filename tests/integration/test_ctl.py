@@ -155,6 +155,43 @@ def test_what_the_plan_knows_of_parameters_is_what_the_server_says(cluster: Clus
     } == NEEDS_RESTART & known.keys()
 
 
+def test_the_doctor_finds_what_is_broken_and_nothing_else(cluster: Cluster) -> None:
+    """A password file that others may read, and a port that is closed between two nodes."""
+    cluster.wait_whole()
+    primary, standby, third = cluster.primary(), *cluster.standbys()
+    assert problems(cluster) == set()
+    password_file = standby.place.directory / "pgpass"
+    password_file.chmod(0o644)
+    block = f"tcp dport {primary.place.rest_port} ip saddr {third.place.address} drop"
+    rules = f"table inet doctor {{ chain closed {{ type filter hook input priority 0; {block}\n}}\n}}"
+    try:
+        subprocess.run(primary.host.command(["nft", rules]), check=True)
+        time.sleep(5.1)  # as long as an agent's last report stands
+        found = problems(cluster, expected=1)
+        assert ("password-file", standby.name) in found
+        assert ("rest-ports", third.name) in found
+        assert {check for check, _ in found} <= {"password-file", "rest-ports"}
+    finally:
+        password_file.chmod(0o600)
+        subprocess.run(primary.host.command(["nft", "delete table inet doctor"]), check=True)
+
+
+def problems(cluster: Cluster, expected: int = 0) -> set[tuple[str, str]]:
+    """Check and member of what the doctor calls a problem."""
+    rows = json.loads(ctl(cluster, "doctor", "-f", "json", expected=expected))
+    assert {row["Check"] for row in rows} >= {"etcd-quorum", "successor", "replication-logins", "deadlines"}
+    return {(row["Check"], row.get("Member", "")) for row in rows if row["Verdict"] == "problem"}
+
+
+def test_what_is_foreseen_names_a_standby_and_its_loss(cluster: Cluster) -> None:
+    found = json.loads(ctl(cluster, "whatif", "-f", "json"))
+    assert found["Leader"] == cluster.primary().name
+    (taker,) = [one["Member"] for one in found["Candidates"] if one["Takes over"]]
+    assert taker in {node.name for node in cluster.standbys()}
+    host = next(one for one in found["Faults"] if one["Fault"] == "host")
+    assert cluster.settings.ttl < host["Seconds"] < 3 * cluster.settings.ttl
+
+
 def test_removed_while_it_runs(cluster: Cluster) -> None:
     """Fault 88: three typed texts remove the keys; the leader goes on and puts them back."""
     scope, primary = cluster.settings.scope, cluster.primary()

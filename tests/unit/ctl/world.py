@@ -82,6 +82,8 @@ class FakeAgents:
     """(host, method, path, body) of everything but GET."""
     journals: dict[str, list[Any]] = field(default_factory=dict)
     """What each agent's journal holds; whoever is not in it keeps none."""
+    reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each agent's doctor finds; whoever is not in it has none."""
 
     async def request(
         self, method: str, api_url: str, path: str, body: object = None, timeout: float | None = None
@@ -93,6 +95,8 @@ class FakeAgents:
         if method == "GET" and path.startswith("/haagent/journal"):
             kept = host in self.journals
             return Response(200, "", self.journals[host]) if kept else Response(503, "", {"state": "running"})
+        if method == "GET" and path == "/haagent/doctor":
+            return Response(200 if host in self.reports else 404, "", self.reports.get(host))
         if method == "GET":
             if host not in self.status:
                 raise RequestError(

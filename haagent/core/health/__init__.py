@@ -1,0 +1,1 @@
+"""What the doctor finds: pure verdicts over facts that others gathered, one module a subject."""
