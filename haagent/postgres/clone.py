@@ -57,6 +57,9 @@ async def clone(
     except Refused as error:
         if slot is not None and source is not None:
             await _let_go(settings, source, slot)
+        if any(method.command for method in methods):
+            # It may look whole, and would be kept: with each new try one more, until the disk is full.
+            await on_disk(lambda: discard(settings))
         raise Refused(f"{error}; {await on_disk(lambda: _room(settings.data_dir))}") from error
     await on_disk(lambda: _tighten(settings.data_dir))
     await unfinished.finish(settings)

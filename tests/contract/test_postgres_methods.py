@@ -170,6 +170,8 @@ async def test_replica_methods_take_turns(home: Path) -> None:
         Refused, match=r"first: first ended with exit code 7: no repository; fourth: .*cannot be started"
     ):
         await other.adapter.clone(source.upstream, "c", other.progress.append, failing)
+    assert not other.settings.data_dir.exists()
+    assert (await other.adapter.probe(2.0)).data.kind is DataKind.ABSENT
     assert [slot for (slot,) in await source.sql("SELECT slot_name::text FROM pg_replication_slots")] == ["b"]
 
 
