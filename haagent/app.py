@@ -38,7 +38,7 @@ from haagent.host.clock import BoottimeClock
 from haagent.host.journal import FileJournal
 from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
-from haagent.outside import client_settings
+from haagent.outside import client_settings, etcd_settings
 from haagent.ports import PortError
 from haagent.postgres.adapter import PostgresAdapter
 from haagent.postgres.disk import in_thread
@@ -93,6 +93,8 @@ class Service:
         self._guard = GuardClient(data_dir, here, KILL_TIME_S, self._clock)
         self._postgres = PostgresAdapter(postgres_settings(config), self._kill_tree, self._clock.now)
         self._dcs = EtcdDcs(etcd_kv(config), config.prefix, self._clock)
+        self._moving: set[asyncio.Task[None]] = set()
+        """From one client of etcd to another."""
         self._peers = RestPeers(client_settings(config), self._clock.now)
         given = config.postgresql
         fence = CommitFence(given.commit_fence, data_dir, Path(given.bin_dir) if given.bin_dir else None, here)
@@ -206,13 +208,15 @@ class Service:
         if changed or config.postgresql.data_dir != self._config.postgresql.data_dir:
             log.warning("%s can't change while the agent runs: restart it", ", ".join(changed) or "postgresql.data_dir")
             config = replace(config, **{key: getattr(self._config, key) for key in fixed})
-        self._config = config
+        before, self._config = self._config, config
         self._postgres.settings = postgres_settings(config)
         self._watchdog.settings = watchdog_settings(config)
         self._certificates = certificates(config)
         self._logs.apply(config.log)
         self._agent.reread(config.me())
         self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
+        if etcd_settings(config) != etcd_settings(before):
+            self._reach_etcd_by(config)
         log.info("the configuration was read again")
         self._notifier.ready()
 
@@ -222,6 +226,17 @@ class Service:
             await self._peers.reconfigure(client_settings(config))
         except (ListenError, SettingsError) as error:
             log.error("the REST API keeps its present settings: %s", error)
+
+    def _reach_etcd_by(self, config: Config) -> None:
+        try:
+            changed = etcd_kv(config)
+        except SettingsError as error:
+            log.error("etcd is reached by its present settings: %s", error)
+            return
+        log.info("etcd is reached by new settings: %s", ", ".join(config.endpoints) or f"SRV of {config.etcd3.srv}")
+        task = asyncio.get_running_loop().create_task(self._dcs.use(changed))
+        self._moving.add(task)
+        task.add_done_callback(self._moving.discard)
 
     async def _watch_certificates(self) -> None:
         """Serve by certificates that were replaced, and warn of those that end; etcd's client reads its own again."""

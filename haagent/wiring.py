@@ -43,6 +43,7 @@ def postgres_settings(config: Config) -> PostgresSettings:
         state_dir=state_dir(config),
         config_dir=_path(given.config_dir),
         bin_dir=_path(given.bin_dir),
+        bin_names=given.bin_name.others(),
         cluster_name=config.scope,
         listen_addresses=given.listen.listen_addresses,
         port=given.listen.port,
@@ -59,6 +60,7 @@ def postgres_settings(config: Config) -> PostgresSettings:
         bootstrap=config.bootstrap_method,
         bootstrap_hba=config.bootstrap.pg_hba,
         custom_conf=_path(given.custom_conf),
+        start_timeout=given.pg_ctl_timeout,
     )
 
 

@@ -198,6 +198,7 @@ class Agent:
             for task in tasks:
                 task.cancel()
         await self._jobs.cancel()
+        self._performer.stopping.forget()
         return code
 
     async def _tick_until_exit(self) -> int:

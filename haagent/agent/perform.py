@@ -14,6 +14,7 @@ from haagent.agent.hooks import Hooks
 from haagent.agent.jobs import Jobs
 from haagent.agent.keeper import Keeper
 from haagent.agent.promises import Promises
+from haagent.agent.stopping import Stopping
 from haagent.core import actions as a
 from haagent.core.facts import Document, HistoryLine, Me, Outcome, PeerPoll, Settings, Snapshot
 from haagent.core.lease import leads
@@ -72,6 +73,7 @@ class Performer:
 
     def __init__(self, me: Me, ports: Ports, hands: Hands) -> None:
         self.me, self.ports, self.hands = me, ports, hands
+        self.stopping = Stopping(ports.postgres)
         self.settings = Settings()
         self.snapshot: Snapshot | None = None
         self.polled: PeerPoll | None = None
@@ -159,16 +161,23 @@ class Performer:
     # --- PostgreSQL ---
 
     async def start_primary(self, action: a.StartPrimary) -> None:
+        self.stopping.forget()
         self._permitted(action.term)
         await self.ports.postgres.start(action.config, primary=True)
 
     async def start_standby(self, action: a.StartStandby) -> None:
+        self.stopping.forget()
         await self.ports.postgres.start(action.config, primary=False)
 
     async def stop(self, action: a.StopPostgres) -> None:
+        if action.first:
+            self.stopping.after(action.first, action.first_s)
+            return
+        self.stopping.forget()
         await self.ports.postgres.stop("immediate" if action.mode == "immediate" else "fast")
 
     async def kill(self, action: a.KillPostgres) -> int:
+        self.stopping.forget()
         return await self.ports.postgres.kill_tree()
 
     async def promote(self, action: a.Promote) -> None:

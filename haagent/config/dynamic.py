@@ -72,6 +72,8 @@ _FROM_POSTGRESQL = (
     "pg_hba",
     "pg_ident",
     "pre_promote",
+    "before_stop",
+    "pg_ctl_timeout",
 )
 """Settings of the ``postgresql`` section that are part of the settings in use as they are."""
 

@@ -47,7 +47,9 @@ class Log:
     mode: int | None = setting(v.MODE, "Permissions of the log files; by default those that the umask leaves.")
     loggers: Mapping[str, str] = setting(v.LEVELS, "Levels of single loggers by name.", default={})
     deduplicate_heartbeat_logs: bool = flag(
-        "Leave out a line of the loop that only repeats the one before it.", effective=False
+        "Leave out a line of the loop that only repeats the one before it; it is always left out.",
+        default=True,
+        effective=False,
     )
 
 
@@ -146,7 +148,7 @@ class RestApi:
         choices=("Original", "Minimal", "ProductOnly"),
     )
     request_queue_size: int = setting(
-        v.INT, "Connections that may wait to be accepted.", default=128, least=1, effective=False
+        v.INT, "Connections that may wait to be accepted; never less than 128 are.", default=128, least=1
     )
     thread_pool_size: int = setting(
         v.INT, "Threads; the agent's REST API has none.", default=5, least=1, effective=False
@@ -275,7 +277,8 @@ class Dynamic:
         where=DYNAMIC,
     )
     primary_race_backoff: float = seconds(
-        "Standbys wait so long before an election while WAL still arrives.",
+        "Standbys wait so long before an election while WAL still arrives; here none can, as a primary's permit ends "
+        "before its key does.",
         default=0,
         least=0,
         where=DYNAMIC,
@@ -292,7 +295,6 @@ class Dynamic:
         "Only nodes of the newest timeline may be elected.",
         default=_USUAL.check_timeline,
         where=DYNAMIC,
-        effective=False,
     )
     primary_start_timeout: float = seconds(
         "How long a crashed primary may take to come back in place; 0: hand over at once.",
@@ -339,7 +341,6 @@ class Dynamic:
         default=_USUAL.member_slots_ttl,
         least=0,
         where=DYNAMIC,
-        effective=False,
     )
     slots: Mapping[str, Any] = setting(v.MAP, "Permanent replication slots by name.", default={}, where=DYNAMIC)
     ignore_slots: tuple[Mapping[str, Any], ...] = setting(

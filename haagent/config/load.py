@@ -71,6 +71,7 @@ class Config(Sections):
             api_url=f"{scheme}://{self.restapi.connect_address}/patroni",
             tags=self.node_tags(),
             version=__version__,
+            proxy_url=f"postgres://{proxy}/postgres" if (proxy := self.postgresql.proxy_address) else "",
         )
 
     def node_tags(self) -> Tags:

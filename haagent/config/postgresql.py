@@ -62,13 +62,22 @@ class Callbacks:
 class BinName:
     """Names of PostgreSQL's programs where a distribution has other ones."""
 
-    pg_ctl: str = text("Name of pg_ctl.", default="pg_ctl", effective=False)
-    initdb: str = text("Name of initdb.", default="initdb", effective=False)
-    pg_controldata: str = text("Name of pg_controldata.", default="pg_controldata", effective=False)
-    pg_basebackup: str = text("Name of pg_basebackup.", default="pg_basebackup", effective=False)
-    postgres: str = text("Name of postgres.", default="postgres", effective=False)
-    pg_isready: str = text("Name of pg_isready.", default="pg_isready", effective=False)
-    pg_rewind: str = text("Name of pg_rewind.", default="pg_rewind", effective=False)
+    pg_ctl: str = text("Name of pg_ctl, which the agent does not use.", default="pg_ctl", effective=False)
+    initdb: str = text("Name of initdb.", default="initdb")
+    pg_controldata: str = text("Name of pg_controldata.", default="pg_controldata")
+    pg_basebackup: str = text("Name of pg_basebackup.", default="pg_basebackup")
+    postgres: str = text(
+        "Name of postgres; it can't be another, as the guard knows PostgreSQL's processes by it.",
+        default="postgres",
+        effective=False,
+    )
+    pg_isready: str = text("Name of pg_isready, which the agent does not use.", default="pg_isready", effective=False)
+    pg_rewind: str = text("Name of pg_rewind.", default="pg_rewind")
+
+    def others(self) -> dict[str, str]:
+        """The programs that have another name here."""
+        names = ("initdb", "pg_controldata", "pg_basebackup", "pg_rewind")
+        return {name: given for name in names if (given := getattr(self, name)) != name}
 
 
 _USUAL = Settings()
@@ -87,9 +96,7 @@ class Postgresql:
         v.PG_ADDRESS, "Where other nodes and clients reach it; by default what `listen` says.", example="10.0.0.1:5432"
     )
     proxy_address: v.Address | None = setting(
-        v.PG_ADDRESS,
-        "Where a connection pooler beside PostgreSQL is reached; published as `proxy_url`.",
-        effective=False,
+        v.PG_ADDRESS, "Where a connection pooler beside PostgreSQL is reached; published as `proxy_url`."
     )
     data_dir: str = text("The data directory.", required=True, example="/var/lib/postgresql/15/main")
     config_dir: str = text("Directory of the configuration files; by default the data directory.")
@@ -105,7 +112,9 @@ class Postgresql:
         choices=("auto", "required", "off"),
         default="auto",
     )
-    use_unix_socket_repl: bool = flag("Local replication connections go through the Unix socket.", effective=False)
+    use_unix_socket_repl: bool = flag(
+        "Local replication connections go through the Unix socket; the agent makes none.", effective=False
+    )
     authentication: Authentication = section(Authentication)
     callbacks: Callbacks = section(Callbacks)
     parameters: Mapping[str, Any] = setting(
@@ -190,12 +199,19 @@ class Postgresql:
     basebackup: v.Options = setting(v.OPTIONS, "Options of pg_basebackup.", default=(), example=[{"max-rate": "100M"}])
     rewind: v.Options = setting(v.OPTIONS, "Options of pg_rewind.", default=())
     pg_ctl_timeout: float = seconds(
-        "How long a start, stop or restart may take.", default=60, least=1, where=BOTH, effective=False
+        "How long a new cluster's first server may take to start and to stop, and a standby that is to be rewound, "
+        "restarted or cloned anew to stop before it is stopped at once.",
+        default=_USUAL.pg_ctl_timeout,
+        least=1,
+        where=BOTH,
     )
     pre_promote: str = text(
         "Program run before a promotion; when it fails there is none, and the leader key is given up.", where=BOTH
     )
-    before_stop: str = text("Program run to its end before PostgreSQL is stopped.", effective=False)
+    before_stop: str = text(
+        "Program run before PostgreSQL is stopped in good order, to its end or for a minute; for less where others "
+        "wait for the stop. A stop that can't wait does not wait for it."
+    )
 
 
 ROLE_KEYS = tuple(f"pg_hosts_{role}" for role in ("primary", "replica", "standby_leader"))

@@ -109,9 +109,12 @@ class StartStandby(Action):
 
 @dataclass(frozen=True, slots=True)
 class StopPostgres(Action):
-    """Signal the postmaster: ``fast`` or ``immediate``."""
+    """Signal the postmaster, ``fast`` or ``immediate``; with ``first`` after that program, if nothing comes between."""
 
     mode: str
+    first: str = ""
+    first_s: float = 0.0
+    """For how long it may run, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -500,7 +500,16 @@ def why_not_me(v: View) -> str | None:
     request = v.snapshot.failover if v.snapshot else None
     if request and not asked and _names_other(v):
         return f"a change of leader to {request.candidate or 'another node'} is under way"
-    return election.objection(own_contender(v), v.settings, optime(v))
+    return _on_past_timeline(v) or election.objection(own_contender(v), v.settings, optime(v))
+
+
+def _on_past_timeline(v: View) -> str | None:
+    """With ``check_timeline``: that this node's timeline is one that is known to have ended; None when it is not."""
+    ended = max((int(line.timeline) for line in v.snapshot.history), default=0) if v.snapshot else 0
+    own = int(own_contender(v).timeline)
+    if not v.settings.check_timeline or own > ended:
+        return None
+    return f"it is on timeline {own}, and timeline {ended} has ended already; check_timeline is on"
 
 
 def promise_objection(v: View) -> str | None:

@@ -55,6 +55,7 @@ class Me:
     api_url: str
     tags: Tags = Tags()
     version: str = "0"
+    proxy_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,9 @@ class Settings:
     peer_timeout: float = 0.5
     pre_promote: str | None = None
     """The operator's program that may veto a promotion."""
+    before_stop: str | None = None
+    """The operator's program that runs before a stop in good order."""
+    pg_ctl_timeout: float = 60
     replica_methods: tuple[ReplicaMethod, ...] = (ReplicaMethod(),)
     """Ways to make a replica, in the order in which they are tried."""
 

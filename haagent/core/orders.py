@@ -51,6 +51,8 @@ RETRY_FIRST_S = 1.0
 RETRY_LONGEST_S = 30.0
 STAND_BACK_S = 10.0
 REPLAY_STEP = 64 * 1024 * 1024
+BEFORE_STOP_S = 60.0
+"""How long ``before_stop`` may run where nothing presses."""
 SOURCE_AWAY_S = 5.0
 """How long a rewind waits for a source that could not be reached."""
 
@@ -560,10 +562,26 @@ def stopper(goal: Goal, mode: str = "fast", kind: str = "") -> Builder:
             changes["scheduled_restart"] = None
         role = "primary" if v.postgres.writable else "replica"
         tell: tuple[Action, ...] = (Callback("on_stop", role),) if goal is not Goal.RESTART else ()
-        return Orders((StopPostgres(mode), *tell), changes, _deadline(v))
+        return Orders((_stop(v, goal, mode), *tell), changes, _deadline(v))
 
     stop.__name__ = f"stop {mode} for {goal.value}"
     return stop
+
+
+def _stop(v: View, goal: Goal, mode: str) -> StopPostgres:
+    """The stop, in good order after ``before_stop``, for which only so long is waited as leaves time for the rest."""
+    program = v.settings.before_stop
+    if mode != "fast" or not program:
+        return StopPostgres(mode)
+    limits = {Goal.SWITCHOVER: v.settings.ttl / 2, Goal.FOLLOW: v.settings.pg_ctl_timeout / 2}
+    limits[Goal.REINIT] = limits[Goal.FOLLOW]
+    if goal is Goal.LEASE:
+        left = 0.0 if v.lease.permit_until is None else v.lease.permit_until - c.ESCALATE_S - v.now
+        limits[goal] = max(0.0, left / 2)
+    if v.settings.primary_stop_timeout > 0 and v.postgres.writable:
+        limits[Goal.NONE] = v.settings.primary_stop_timeout / 2
+    limit = min(BEFORE_STOP_S, limits.get(goal, BEFORE_STOP_S), limits.get(Goal.NONE, BEFORE_STOP_S))
+    return StopPostgres(mode, program, limit) if limit > 0 else StopPostgres(mode)
 
 
 def stop_for_new_copy(v: View) -> Orders:

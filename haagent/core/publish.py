@@ -107,7 +107,10 @@ def member(v: View) -> Member:
         checkpoint_after_promote=None if v.memory.checkpointed else False,
         pause=v.settings.pause,
         scheduled_restart=v.memory.scheduled_restart,
-        extra={disks.WIRE_FIELD: word} if (word := disks.wire(v)) else {},
+        extra={
+            **({"proxy_url": v.me.proxy_url} if v.me.proxy_url else {}),
+            **({disks.WIRE_FIELD: word} if (word := disks.wire(v)) else {}),
+        },
     )
 
 

@@ -90,9 +90,11 @@ def switch_overdue(v: View) -> bool:
 
 
 def stop_very_overdue(v: View) -> bool:
-    """A minute after it was asked PostgreSQL is still there, although it shuts nothing off that others wait for."""
+    """``pg_ctl_timeout`` after it was asked PostgreSQL is still there, although nobody waits for its stop."""
     asked = v.memory.stop_asked_at
-    return asked is not None and v.now - asked >= 60 and v.memory.goal in (Goal.FOLLOW, Goal.REINIT)
+    return (
+        asked is not None and v.now - asked >= v.settings.pg_ctl_timeout and v.memory.goal in (Goal.FOLLOW, Goal.REINIT)
+    )
 
 
 def killed_in_vain(v: View) -> bool:
@@ -463,7 +465,7 @@ TABLE: tuple[Row, ...] = (
     Row(940, S.DEMOTING, (stop_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the orderly stop takes longer than primary_stop_timeout", wake_s=0.05),
     Row(945, S.DEMOTING, (stop_very_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
-        "the orderly stop takes longer than a minute", wake_s=0.05),
+        "the orderly stop takes longer than pg_ctl_timeout", wake_s=0.05),
     Row(990, S.DEMOTING, (goal_is(Goal.LEASE),), S.DEMOTING, o.nothing,
         "PostgreSQL is being stopped because the lease ends", hold=False, wake_s=0.05),
     Row(999, S.DEMOTING, (), S.DEMOTING, o.nothing,

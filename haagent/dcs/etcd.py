@@ -292,6 +292,14 @@ class EtcdDcs:
             return SILENCE_MOST_S
         return min(SILENCE_MOST_S, max(SILENCE_LEAST_S, beat.granted_ttl / 2))
 
+    async def use(self, kv: Kv) -> None:
+        """Go on over another client; what the old one has under way may still be answered for a moment."""
+        old, self._kv = self._kv, kv
+        try:
+            await asyncio.sleep(READ_TIMEOUT_S)
+        finally:
+            await old.close()
+
     async def close(self) -> None:
         asking = list(self._asking.values())
         for task in asking:

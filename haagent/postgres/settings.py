@@ -39,6 +39,8 @@ class PostgresSettings:
     """None: the configuration files are in the data directory."""
     bin_dir: Path | None = None
     """None: the programs are looked for in PATH."""
+    bin_names: Mapping[str, str] = field(default_factory=dict)
+    """Programs that have another name here."""
     cluster_name: str = ""
     listen_addresses: str = "localhost"
     port: int = 5432
@@ -89,6 +91,7 @@ class PostgresSettings:
 
     def program(self, name: str) -> str:
         """The path of a PostgreSQL program."""
+        name = self.bin_names.get(name, name)
         return str(self.bin_dir / name) if self.bin_dir else name
 
 

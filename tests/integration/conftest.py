@@ -31,7 +31,7 @@ def program() -> AgentProgram:
 @pytest.fixture(scope="session")
 def settings(program: AgentProgram) -> ClusterSettings:
     """As quick as is allowed."""
-    return ClusterSettings(ttl=20, retry_timeout=3) if program.name == "patroni" else ClusterSettings()
+    return ClusterSettings(ttl=20, retry_timeout=3) if program.name == "patroni" else ClusterSettings(grpc=("node3",))
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,24 @@ def test_a_foreign_database_is_refused(cluster: Cluster, program: AgentProgram) 
     cluster.wait_whole()
 
 
+def test_a_name_that_is_taken_is_refused(cluster: Cluster, program: AgentProgram) -> None:
+    """Fault 44: a second node of a running member's name ends before it makes or touches anything."""
+    with lone_node(cluster, program, "twin", cluster.settings.scope) as beside:
+        twin, taken = beside.nodes[0], cluster.standbys()[0]
+        initdb(twin)
+        before = fingerprint(twin.place.data_dir)
+        config = twin.config_file.read_text()
+        twin.config_file.write_text(config.replace("name: twin\n", f"name: {taken.name}\n"))
+        twin.start()
+        assert twin.agent is not None
+        assert twin.agent.reap(30) != 0
+        said = twin.log.read_text()
+        assert f"a member named {taken.name} of cluster {cluster.settings.scope} is running already" in said
+        assert f"{taken.place.address}:{taken.place.rest_port}" in said
+        assert fingerprint(twin.place.data_dir) == before
+    cluster.wait_whole()
+
+
 def test_a_running_postgresql_is_adopted(cluster: Cluster, program: AgentProgram) -> None:
     """A database that runs already goes on running: the same postmaster, now with a leader key."""
     with lone_node(cluster, program, "adopted", "adopted") as beside:

@@ -38,3 +38,44 @@ def test_etcd_leader_lost(cluster: Cluster, number: signal.Signals) -> None:
     assert primary.postmaster_pid() == postmaster
     assert cluster.key("history") == past
     assert lost_rows(record, cluster.rows()) == []
+
+
+def test_keys_wiped_while_the_cluster_runs(cluster: Cluster) -> None:
+    """Fault 43: the primary goes on and writes the keys anew; nobody makes a cluster or another timeline."""
+    primary, initialize, config = cluster.primary(), cluster.key("initialize"), cluster.key("config")
+    assert initialize is not None
+    assert config is not None
+    timeline, postmaster = primary.status()["timeline"], primary.postmaster_pid()
+    with cluster.writing("haproxy") as record:
+        at = now()
+        cluster.etcd.wipe()
+        cluster.wait_whole()
+        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+    assert cluster.primary() is primary
+    assert (primary.status()["timeline"], primary.postmaster_pid()) == (timeline, postmaster)
+    after, config_after = cluster.key("initialize"), cluster.key("config")
+    assert after is not None
+    assert config_after is not None
+    assert (after.value, config_after.value) == (initialize.value, config.value)
+    assert lost_rows(record, cluster.rows()) == []
+
+
+def test_new_settings_of_etcd_come_with_a_reload(cluster: Cluster) -> None:
+    """Fault 39 and after fault 40: the leader goes over to another transport and order of hosts, and stays leader."""
+    primary, term = cluster.primary(), cluster.key("leader")
+    said_before = primary.log.stat().st_size
+    primary.etcd.reverse()
+    primary.reconfigure(grpc=tuple({*primary.settings.grpc} ^ {primary.name}))
+    primary.reload()
+
+    def moved() -> bool:
+        return "etcd is reached by new settings" in primary.log.read_text()[said_before:]
+
+    wait_until(moved, "the reload", 5)
+    time.sleep(cluster.settings.ttl)
+    after = cluster.key("leader")
+    assert term is not None
+    assert after is not None
+    assert after.create_revision == term.create_revision
+    assert after.mod_revision > term.mod_revision
+    cluster.wait_whole()

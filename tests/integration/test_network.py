@@ -7,7 +7,7 @@ import time
 from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster
 from tests.real.network import NamespacedHost
-from tests.real.waiting import now
+from tests.real.waiting import now, wait_until
 
 
 def _host(cluster: Cluster, name: str) -> NamespacedHost:
@@ -77,3 +77,42 @@ def test_leader_cut_off_from_its_standbys(cluster: Cluster) -> None:
     assert after is not None
     assert (after.value, after.create_revision) == (primary.name, term.create_revision)
     assert lost_rows(record, cluster.rows()) == []
+
+
+def test_replication_path_cut(cluster: Cluster) -> None:
+    """Faults 26 and 29: the standby is out of rotation and says why, does not promote, and streams again by itself."""
+    primary, standby, term = cluster.primary(), cluster.standbys()[0], cluster.key("leader")
+    said_before = standby.log.stat().st_size
+    _host(cluster, standby.name).reject(primary.place.postgres_port, [_host(cluster, primary.name)])
+    ask = "/replica?replication_state=streaming"
+    wait_until(lambda: standby.rest("GET", ask).status == 503, "the standby to be out of rotation", 10)
+    time.sleep(cluster.settings.ttl + 1)
+    assert standby.rest("GET", "/primary").status == 503
+    assert standby.status().get("replication_state") != "streaming"
+    _host(cluster, standby.name).heal()
+    cluster.wait_whole()
+    assert cluster.key("leader").create_revision == term.create_revision  # type: ignore[union-attr]
+    assert "does not stream" in standby.log.read_text()[said_before:]
+
+
+def test_election_without_a_word_between_the_members(cluster: Cluster) -> None:
+    """Fault 30: their REST ports are closed to each other; one leads all the same, and says whom it did not reach."""
+    old, standbys = cluster.primary(), cluster.standbys()
+    said_before = {node: node.log.stat().st_size for node in standbys}
+    for node in standbys:
+        _host(cluster, node.name).block(node.place.rest_port, [_host(cluster, n.name) for n in standbys if n != node])
+    with cluster.writing() as record:
+        time.sleep(0.5)
+        at = now()
+        old.power_off()
+        taker = cluster.primary(cluster.settings.ttl + 10, other_than=old)
+        cluster.wait_acknowledged(record, at + 1, 10, "multihost")
+        for node in standbys:
+            _host(cluster, node.name).heal()
+        old.power_on()
+        cluster.wait_whole()
+    other = next(node for node in standbys if node is not taker)
+    said = taker.log.read_text()[said_before[taker] :]
+    assert f"{other.name} (" in said
+    assert f"{other.place.address}:{other.place.rest_port}" in said
+    refused_rows_are_absent(record, cluster.rows())

@@ -120,8 +120,8 @@ class NamespacedHost:
     def reject(self, port: int, others: Iterable[NamespacedHost]) -> None:
         """Answer this host's own packets to that port of the others with a reset, as a firewall may."""
         addresses = ", ".join(host.address for host in others)
-        rule = f"ip daddr {{ {addresses} }} tcp dport {port} reject with tcp reset;"
-        self._filter(f"table inet cut {{ chain out {{ type filter hook output priority 0; {rule} }} }}\n")
+        rule = f"ip daddr {{ {addresses} }} tcp dport {port} reject with tcp reset"
+        self._filter(f"table inet cut {{\n chain out {{\n type filter hook output priority 0;\n {rule}\n }}\n}}\n")
 
     def block(self, port: int, others: Iterable[NamespacedHost]) -> None:
         """Drop every packet of TCP connections to that port, here or there, between this host and the others."""

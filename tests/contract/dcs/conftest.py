@@ -25,7 +25,7 @@ class Trial:
 
     def __init__(self, network: Network, home: Path) -> None:
         self.hosts = [network.host(f"etcd{number}") for number in (1, 2, 3)]
-        self.client = network.host("client")
+        self.client = network.hosts["client"]
         self.cluster = EtcdCluster(self.hosts, home)
 
     @property
@@ -60,22 +60,35 @@ class Trial:
 
 
 @pytest.fixture(scope="session")
-def the_trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
-    with Network() as network:
-        trial = Trial(network, tmp_path_factory.mktemp("etcd"))
-        trial.cluster.start()
-        try:
-            yield trial
-        finally:
-            trial.cluster.stop()
+def network() -> Iterator[Network]:
+    """Where the members are hosts, and ``client`` asks them."""
+    with Network() as made:
+        made.host("client")
+        yield made
+
+
+@pytest.fixture(scope="package", autouse=True)
+def inside(network: Network) -> Iterator[None]:
+    """All tests here connect from the host ``client``: gRPC's threads stay in the namespace in which they began."""
+    with network.hosts["client"].inside():
+        yield
+
+
+@pytest.fixture(scope="session")
+def the_trial(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+    trial = Trial(network, tmp_path_factory.mktemp("etcd"))
+    trial.cluster.start()
+    try:
+        yield trial
+    finally:
+        trial.cluster.stop()
 
 
 @pytest.fixture
-def trial(the_trial: Trial) -> Iterator[Trial]:
-    """The members whole; the test's own connections come from the host ``client``."""
+def trial(the_trial: Trial) -> Trial:
+    """The members, whole."""
     the_trial.mend()
-    with the_trial.client.inside():
-        yield the_trial
+    return the_trial
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from haagent.config.load import load
 from haagent.config.problems import ConfigError
 from haagent.config.values import Address, Listen, Secret, arguments
 from haagent.core.methods import BootstrapMethod, ReplicaMethod
+from haagent.wiring import postgres_settings
 from tests.unit.config.files import SMALLEST, a_tree, from_text, loaded, problems
 
 
@@ -501,3 +502,20 @@ def test_a_custom_bootstrap_that_cannot_be_used(tmp_path: Path, section: object,
     change = {"bootstrap__method": "vault"} | ({} if section is None else {"bootstrap__vault": section})
     (problem,) = problems(tmp_path, a_tree(**change))
     assert problem.startswith(expected)
+
+
+def test_what_the_adapters_are_told_of_names_and_times(tmp_path: Path) -> None:
+    tree = a_tree(
+        postgresql__bin_name={"pg_rewind": "pg_rewind15", "initdb": "initdb"},
+        postgresql__pg_ctl_timeout=90,
+        postgresql__proxy_address="10.0.0.1:6432",
+        postgresql__before_stop="/drain",
+    )
+    config = loaded(tmp_path, tree)
+    assert config.warnings == ()
+    found = postgres_settings(config)
+    assert (found.program("pg_rewind"), found.program("initdb"), found.start_timeout) == ("pg_rewind15", "initdb", 90)
+    assert config.me().proxy_url == "postgres://10.0.0.1:6432/postgres"
+    assert loaded(tmp_path, SMALLEST).me().proxy_url == ""
+    settings = config.settings(None)[0]
+    assert (settings.before_stop, settings.pg_ctl_timeout) == ("/drain", 90)

@@ -1,0 +1,42 @@
+"""Settings that show only while roles change: what holds in one role, and what runs before a stop."""
+
+from __future__ import annotations
+
+import json
+
+from tests.real.cluster import Cluster
+from tests.real.node import Node
+from tests.real.waiting import wait_until
+
+
+def _work_mem(node: Node) -> object:
+    return node.sql("SHOW work_mem")[0][0]
+
+
+def test_what_holds_in_one_role_and_what_runs_before_a_stop(cluster: Cluster) -> None:
+    """The old primary's ``before_stop`` still finds it writable; parameters change with the roles."""
+    old, taker = cluster.primary(), cluster.standbys()[0]
+    place = old.place
+    said = place.directory / "before_stop"
+    ask = f"{place.bin_dir}/psql -Atw -h {place.directory} -p {place.postgres_port} -U postgres"
+    program = f"/bin/sh -c '{ask} -c \"SELECT pg_is_in_recovery()\" postgres > {said}'"
+    old.sections["postgresql"] = {"before_stop": program, "proxy_address": f"{place.address}:6432"}
+    old.write_config()
+    old.reload()
+    roles: dict[str, object] = {"parameters_primary": {"work_mem": "5MB"}, "parameters_replica": {"work_mem": "6MB"}}
+    try:
+        assert old.rest("PATCH", "/config", {"postgresql": roles}).status == 200
+        wait_until(lambda: (_work_mem(old), _work_mem(taker)) == ("5MB", "6MB"), "what holds in each role", 10)
+        member = cluster.key(f"members/{old.name}")
+        assert member is not None
+        assert json.loads(member.value)["proxy_url"] == f"postgres://{place.address}:6432/postgres"
+        reply = old.rest("POST", "/switchover", {"leader": old.name, "candidate": taker.name}, timeout_s=30)
+        assert reply.status == 200, reply
+        assert said.read_text() == "f\n"
+        cluster.wait_whole()
+        wait_until(lambda: (_work_mem(old), _work_mem(taker)) == ("6MB", "5MB"), "what holds in the new roles", 10)
+    finally:
+        del old.sections["postgresql"]
+        old.write_config()
+        old.reload()
+        taker.rest("PATCH", "/config", {"postgresql": dict.fromkeys(roles)})
