@@ -199,6 +199,10 @@ class Dcs(Protocol):
     async def close(self) -> None: ...
 
 
+def allowed() -> None:
+    """Whoever needs no permit."""
+
+
 StopMode = Literal["fast", "immediate"]
 Report = Callable[[Progress], None]
 
@@ -230,8 +234,12 @@ class Postgres(Protocol):
         """SIGHUP to the postmaster."""
         ...
 
-    async def start(self, config: ServerConfig, *, primary: bool) -> None:
-        """Write the files and start the postmaster, after its orphans are gone; it may not answer for long."""
+    async def start(self, config: ServerConfig, *, primary: bool, permitted: Callable[[], None] = allowed) -> None:
+        """Write the files and start the postmaster, after its orphans are gone; it may not answer for long.
+
+        ``permitted`` raises Refused once it must not run any more: it is asked at the moment of the start, and again
+        when it runs; what was started too late is killed.
+        """
         ...
 
     async def stop(self, mode: StopMode) -> None:

@@ -238,7 +238,7 @@ class Agent:
 
     async def _observe(self) -> View:
         self._ended = False
-        postgres, cluster = await self._observer.look(self._settings, self._keeper.facts())
+        postgres, cluster = await self._observer.look(self._settings, self._keeper.facts(), self._memory.state)
         self._settings = self._settings_for(cluster)
         self._keeper.open_end(self._settings.pause)
         await self._promises.tidy()

@@ -7,14 +7,17 @@ import logging
 
 from haagent.agent.lasting import Lasting
 from haagent.core.facts import ClusterFacts, LeaseFacts, PostgresFacts, Settings
+from haagent.core.states import State
 from haagent.core.terms import Instant
 from haagent.ports import Clock, Dcs, PortError, Postgres
 
 log = logging.getLogger(__name__)
 
 PROBE_TIMEOUT_S = 1.0
-FRESH_S = 0.1
-"""A snapshot this young, with no sign of a change since, need not be read again."""
+FRESH_S, IDLE_FRESH_S = 0.1, 1.0
+"""A snapshot this young, with no sign of a change since, need not be read again: at any time, and while PostgreSQL is
+waited for, which wakes the loop many times a second."""
+AWAITING_POSTGRES = frozenset({State.STARTING, State.PROMOTING, State.DEMOTING, State.FENCED})
 
 
 class Observer:
@@ -30,13 +33,15 @@ class Observer:
         """The cluster's keys may have changed: the next look reads them anew."""
         self._stale = True
 
-    async def look(self, settings: Settings, lease: LeaseFacts) -> tuple[PostgresFacts, ClusterFacts]:
+    async def look(self, settings: Settings, lease: LeaseFacts, state: State) -> tuple[PostgresFacts, ClusterFacts]:
         """PostgreSQL and the cluster, looked at side by side."""
-        return await asyncio.gather(self._postgres.probe(PROBE_TIMEOUT_S), self._look_at_cluster(settings, lease))
+        fresh_s = IDLE_FRESH_S if state in AWAITING_POSTGRES else FRESH_S
+        cluster = self._look_at_cluster(settings, lease, fresh_s)
+        return await asyncio.gather(self._postgres.probe(PROBE_TIMEOUT_S), cluster)
 
-    async def _look_at_cluster(self, settings: Settings, lease: LeaseFacts) -> ClusterFacts:
+    async def _look_at_cluster(self, settings: Settings, lease: LeaseFacts, fresh_s: float) -> ClusterFacts:
         now, seen_at = self._clock.now(), self._cluster.seen_at
-        fresh = seen_at is not None and now - seen_at < FRESH_S and self._cluster.silent_since is None
+        fresh = seen_at is not None and now - seen_at < fresh_s and self._cluster.silent_since is None
         if not (fresh and not self._stale):
             self._stale = False
             await self._read(now, self._patience(settings, lease, now))

@@ -122,6 +122,8 @@ class Performer:
         await self.ports.store.save({**self.ports.store.load(), **values})
 
     async def depose(self, action: a.Depose) -> None:
+        if action.released is not None:
+            self.ports.fence.refuse(action.released)
         await self.ports.dcs.depose(action.revision, self.timeout, action.released)
 
     async def resume(self, action: a.ResumeLease) -> None:
@@ -162,8 +164,9 @@ class Performer:
 
     async def start_primary(self, action: a.StartPrimary) -> None:
         self.stopping.forget()
-        self._permitted(action.term)
-        await self.ports.postgres.start(action.config, primary=True)
+        permitted = partial(self._permitted, action.term)
+        permitted()
+        await self.ports.postgres.start(action.config, primary=True, permitted=permitted)
 
     async def start_standby(self, action: a.StartStandby) -> None:
         self.stopping.forget()

@@ -98,6 +98,11 @@ def led_by_my_past(v: View) -> bool:
     return v.leader is not None and v.leader.name == v.me.name and v.leader.term != v.lease.term
 
 
+def won_unheard(v: View) -> bool:
+    """The leader key hangs on this node's present lease: its own campaign succeeded, and the answer was lost."""
+    return v.lease.term is None and led_by_my_past(v) and v.leader is not None and v.leader.lease_id == v.lease.lease_id
+
+
 def deposed(v: View) -> bool:
     """The cluster shows another term than the one this node believes it leads."""
     return v.lease.term is not None and v.snapshot is not None and not led_by_me(v)
@@ -125,15 +130,25 @@ def let_go(v: View) -> bool:
     """There is no leader key, and whoever held it last can't accept commits any more.
 
     It gave the key up in good order, or its permit has surely ended, counted from the last heartbeat seen here: a key
-    that was deleted by other hands, or lost with etcd's data, says nothing about its holder.
+    that was deleted by other hands, or lost with etcd's data, says nothing about its holder. Where no heartbeat was
+    seen it counts whether a leader wrote anything after the last release.
     """
     beat = v.cluster.heartbeat
     if v.snapshot is None or v.snapshot.leader is not None:
         return False
-    if beat is None or beat.name == v.me.name:
+    if beat is None:
+        at = unheard_at(v)
+        return v.snapshot.led_revision <= v.snapshot.released_revision or (at is not None and v.now >= at)
+    if beat.name == v.me.name:
         return True
     released = v.snapshot.released is not None and v.snapshot.released >= beat.term
     return released or v.now >= outlasted_at(v, beat)
+
+
+def unheard_at(v: View) -> Instant | None:
+    """When the permit of a leader that this node never heard of has surely ended: a ttl after its key was gone."""
+    since = v.memory.leaderless_since
+    return None if since is None else later(since, v.settings.ttl * (1 + v.timing.drift))
 
 
 def outlasted_at(v: View, beat: Heartbeat) -> Instant:
@@ -474,10 +489,11 @@ def own_contender(v: View) -> election.Contender:
 def optime(v: View) -> Lsn:
     """How far a candidate's WAL must reach, give or take ``maximum_lag_on_failover``: as far as the last leader's did.
 
-    In a synchronous mode whoever may be elected holds every acknowledged commit: no lag speaks against it.
+    In a synchronous mode whoever may be elected holds every acknowledged commit: no lag speaks against it. Nor does it
+    against a node that an operator names for a failover.
     """
     status = v.snapshot.status if v.snapshot else None
-    return status.optime if status and synchrony.key(v) is None else Lsn(0)
+    return status.optime if status and synchrony.key(v) is None and not synchrony.forced(v) else Lsn(0)
 
 
 def why_not_me(v: View) -> str | None:

@@ -45,6 +45,7 @@ def decide(v: View) -> Plan:
     memory = replace(
         memory, slots_seen=publish.slots_seen(v), history_of=publish.history_of(v), claim=timelines.claim_of(v)
     )
+    memory = replace(memory, leaderless_since=_leaderless_since(v))
     v = replace(v, memory=replace(memory, **synchrony.remembered(v), **stalls.remembered(v)))
     memory = v.memory
     row = first_fit(v)
@@ -81,6 +82,12 @@ def decide(v: View) -> Plan:
 def first_fit(v: View) -> Row:
     """The first row of this state whose conditions all hold."""
     return next(row for row in ROWS[v.state] if all(condition(v) for condition in row.when))
+
+
+def _leaderless_since(v: View) -> Instant | None:
+    if not conditions.leaderless(v):
+        return None
+    return v.now if v.memory.leaderless_since is None else v.memory.leaderless_since
 
 
 def _prepared(v: View) -> bool:
@@ -135,6 +142,8 @@ def _wake_in(v: View, row: Row) -> float:
     beat = v.cluster.heartbeat
     if beat is not None and v.snapshot is not None and beat.name != v.me.name:
         longest = conditions.soon(v, conditions.outlasted_at(v, beat), longest)
+    if beat is None:
+        longest = conditions.soon(v, conditions.unheard_at(v), longest)
     if row.to is State.PRIMARY:
         longest = min(longest, synchrony.change(v).wake_s)
         if v.postgres.unreachable_since is not None:

@@ -470,6 +470,9 @@ class Snapshot:
     claimed_revision: Revision = Revision(0)
     released: Term | None = None
     """The last term that its holder gave up in good order; a key that went otherwise may have a holder that writes."""
+    released_revision: Revision = Revision(0)
+    led_revision: Revision = Revision(0)
+    """The last write of a key that only a leader writes: later than the release, the last leader did not release."""
 
     def member(self, name: str | None) -> Member | None:
         """The member of that name, if it has a key."""
@@ -894,6 +897,8 @@ class Memory:
     """When the member of each slot was last there: its slot outlives it for ``member_slots_ttl``."""
     failsafe_known: KnownMembers | None = None
     """All who may stand in the ``failsafe`` key, as the local store has it."""
+    leaderless_since: Instant | None = None
+    """Since when this node sees no leader key, without a gap."""
     leaving_at: Instant | None = None
     """Since when this synchronous standby asks to be let go, before it stops."""
     guardless_since: Instant | None = None

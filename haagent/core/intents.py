@@ -110,7 +110,8 @@ def _failover(v: View, intent: Intent) -> Admission:
         return _refuse(intent, 412, "candidate does not exists")
     if snapshot.leader is not None and snapshot.leader.name == candidate:
         return _refuse(intent, 412, f"failover is not possible: {candidate} is the leader already")
-    why = _member_objection(v, member)
+    # Where nobody leads, the operator may know better than to wait for whoever has more.
+    why = _member_objection(v, member, lag_counts=snapshot.leader is not None)
     if why:
         return _refuse(intent, 412, f"failover is not possible: no good candidates have been found: {why}")
     return _ask(v, intent, None, candidate, None, _loss(v, member))
@@ -118,7 +119,7 @@ def _failover(v: View, intent: Intent) -> Admission:
 
 def _loss(v: View, member: Member) -> str:
     """What an operator gives up who makes this member the leader while nobody leads; empty when nothing."""
-    unfit = synchrony.unfit(v, member.name)
+    unfit = synchrony.unfit(v, member.name) or _member_objection(v, member)
     if unfit is None or v.leader is not None:
         return ""
     behind = max(0, int(_leader_lsn(v)) - int(member.lsn or 0))
@@ -148,7 +149,7 @@ def _delete_switchover(v: View, intent: Intent) -> Admission:
     return _take(v, intent, PutFailover(None, None, None, there.revision), phase="asked")
 
 
-def _member_objection(v: View, member: Member) -> str | None:
+def _member_objection(v: View, member: Member, *, lag_counts: bool = True) -> str | None:
     """Why a member cannot take over, as far as its key in the DCS tells."""
     if not member.running:
         return f"{member.name} is {member.state or 'unknown'}"
@@ -157,7 +158,7 @@ def _member_objection(v: View, member: Member) -> str | None:
     if (disk := disks.unfit(member)) is not None:
         return f"the disk of {member.name}: {disk}"
     behind = int(_leader_lsn(v)) - int(member.lsn or 0)
-    if 0 <= v.settings.maximum_lag_on_failover < behind:
+    if lag_counts and 0 <= v.settings.maximum_lag_on_failover < behind:
         limit = v.settings.maximum_lag_on_failover
         return f"{member.name} is {behind} bytes behind; maximum_lag_on_failover is {limit}"
     return None

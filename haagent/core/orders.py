@@ -346,6 +346,8 @@ def campaign(v: View) -> Orders:
         known = synchrony.electorate(found).members | {found.leader}
         lost = "" if v.me.name in known else f"; {synchrony.unlisted(v, found, v.me.name)}, {synchrony.lacking(v)}"
         why += f"; an operator ordered this failover{lost}"
+    elif synchrony.forced(v):
+        why += f"; an operator ordered this failover: {synchrony.lacking(v)}"
     return Orders((*orders, Campaign(failsafe.proof(v.snapshot))), detail=why + _asked_in_vain(v))
 
 

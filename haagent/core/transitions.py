@@ -90,11 +90,35 @@ def switch_overdue(v: View) -> bool:
 
 
 def stop_very_overdue(v: View) -> bool:
-    """``pg_ctl_timeout`` after it was asked PostgreSQL is still there, although nobody waits for its stop."""
+    """``pg_ctl_timeout`` after it was asked PostgreSQL is still there: no demotion is endless."""
     asked = v.memory.stop_asked_at
-    return (
-        asked is not None and v.now - asked >= v.settings.pg_ctl_timeout and v.memory.goal in (Goal.FOLLOW, Goal.REINIT)
-    )
+    bounded = v.settings.primary_stop_timeout > 0 and v.memory.goal not in (Goal.FOLLOW, Goal.REINIT)
+    return asked is not None and v.now - asked >= v.settings.pg_ctl_timeout and not bounded
+
+
+DRAINED_S = 12.0
+"""After so long the control file was surely read since the stop was asked."""
+
+
+def drained(v: View) -> bool:
+    """Its last checkpoint is on disk, and PostgreSQL is still there: it waits for receivers that may never end."""
+    asked = v.memory.stop_asked_at
+    return asked is not None and v.now - asked >= DRAINED_S and c.was_shut_down(v)
+
+
+def tail_safe(v: View) -> bool:
+    """Whoever may lead next has it all: this node itself, or a standby that shows it."""
+    end, polled, asked = v.postgres.data.checkpoint_lsn, v.peers, v.memory.stop_asked_at
+    if v.memory.goal is Goal.RESTART:
+        return True
+    if end is None or polled is None or asked is None or polled.asked_at < asked:
+        return False
+    return any(r.reached and r.running and r.in_recovery and r.tags.may_lead and r.lsn > end for r in polled.replies)
+
+
+def tail_asked(v: View) -> bool:
+    """The standbys were asked a moment ago."""
+    return v.peers is not None and v.now - v.peers.asked_at < 1.0
 
 
 def killed_in_vain(v: View) -> bool:
@@ -223,6 +247,8 @@ TABLE: tuple[Row, ...] = (
         "the data directory has vanished from under PostgreSQL", wake_s=0.05),
     Row(525, S.STANDBY, (c.writable, negated(c.paused)), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
         "PostgreSQL was promoted without the leader key: it is stopped", hold=False, wake_s=0.05),
+    Row(527, S.STANDBY, (c.writable, c.won_unheard), S.CANDIDATE, o.nothing,
+        "a primary runs in a paused cluster, and the leader key was won by it unheard", wake_s=0.0),
     Row(528, S.STANDBY, (c.writable, c.vacancy, negated(c.barred), negated(c.standing_back)), S.CANDIDATE, o.ask_peers,
         "a primary runs in a paused cluster, and nobody leads: the peers are asked", wake_s=0.0),
     Row(530, S.STANDBY, (c.writable,), S.STANDBY, o.nothing,
@@ -277,6 +303,8 @@ TABLE: tuple[Row, ...] = (
         "the agent was asked to stop"),
     Row(606, S.CANDIDATE, (c.holds_term, c.lease_lost), S.FENCED, o.resign,
         "the leader key was won and lost again", hold=False, wake_s=0.0),
+    Row(608, S.CANDIDATE, (c.won_unheard, negated(c.barred), negated(c.votes_missing)), S.CANDIDATE, o.reclaim,
+        "the leader key was won, but the answer was lost: it is asked for once more", wake_s=0.05),
     Row(610, S.CANDIDATE, (c.leads, c.writable), S.PRIMARY, o.adopt,
         "the running primary came under this node's lease without a restart", wake_s=0.0),
     Row(611, S.CANDIDATE, (c.leads, c.watchdog_due), S.CANDIDATE, o.open_watchdog,
@@ -464,6 +492,10 @@ TABLE: tuple[Row, ...] = (
         o.call_switch_off, "the change of leader takes too long: PostgreSQL is to start again here", wake_s=0.05),
     Row(940, S.DEMOTING, (stop_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the orderly stop takes longer than primary_stop_timeout", wake_s=0.05),
+    Row(942, S.DEMOTING, (drained, tail_safe, c.stopping_fast), S.DEMOTING, o.stop_immediately,
+        "all it wrote is on disk and where it is needed: a receiver that does not end is not waited for", wake_s=0.05),
+    Row(943, S.DEMOTING, (drained, negated(tail_asked), c.stopping_fast), S.DEMOTING, o.ask_peers,
+        "a receiver holds the stop up: the standbys are asked whether they have all that was written", wake_s=0.1),
     Row(945, S.DEMOTING, (stop_very_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the orderly stop takes longer than pg_ctl_timeout", wake_s=0.05),
     Row(990, S.DEMOTING, (goal_is(Goal.LEASE),), S.DEMOTING, o.nothing,

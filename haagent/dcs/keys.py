@@ -43,6 +43,8 @@ STATUS: Final = "status"
 HISTORY: Final = "history"
 FAILOVER: Final = "failover"
 FAILSAFE: Final = "failsafe"
+LEADERS: Final = (STATUS, HISTORY, SYNC, FAILSAFE, CLAIMED)
+"""What only a leader writes, each time in its own term."""
 
 OWN_VERSION: Final = "haagent_version"
 
@@ -248,6 +250,8 @@ def snapshot(reply: RangeReply, prefix: str) -> Snapshot:
         claimed=claimed(taken.value) if taken else None,
         claimed_revision=Revision(taken.mod_revision if taken else 0),
         released=released(value_of(RELEASED)),
+        released_revision=Revision(found[RELEASED].mod_revision if RELEASED in found else 0),
+        led_revision=Revision(max((found[name].mod_revision for name in LEADERS if name in found), default=0)),
     )
 
 

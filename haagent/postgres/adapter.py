@@ -14,7 +14,7 @@ import psycopg
 from haagent.core.facts import Divergence, HistoryLine, PostgresFacts, ServerConfig, ServerFacts, SlotFacts, Upstream
 from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
-from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
+from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable, allowed
 from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
 from haagent.postgres.aside import begun_only, discard, move_aside
 from haagent.postgres.control import ControlData, read_control
@@ -92,9 +92,10 @@ class PostgresAdapter:
     async def reload(self) -> None:
         self._postmaster.signal(signal.SIGHUP)
 
-    async def start(self, config: ServerConfig, *, primary: bool) -> None:
+    async def start(self, config: ServerConfig, *, primary: bool, permitted: Callable[[], None] = allowed) -> None:
         control = await self._stopped_control()
-        await server.start(self.settings, config, self._postmaster, self._kill_tree, control, primary=primary)
+        role = server.Role(primary, permitted)
+        await server.start(self.settings, config, self._postmaster, self._kill_tree, control, role)
         self._configured = config
 
     async def stop(self, mode: StopMode) -> None:

@@ -1,6 +1,8 @@
-"""Moving a data directory out of the way: renamed, never deleted; but what a base backup left half-done is deleted.
+"""Moving a data directory out of the way: renamed, never deleted, but for two kinds that nobody can miss.
 
-The directory was empty when that backup began, and its source has all of it: kept, each failed try would take its room.
+What a base backup left half-done: the directory was empty when that backup began, and its source has all of it; kept,
+each failed try would take its room. And of bootstraps that failed, which never served anybody, all but the newest; such
+a directory is told by a file of the agent's in it, written only while the marker says that the bootstrap was under way.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ import time
 from pathlib import Path
 
 from haagent.ports import Refused
-from haagent.postgres.files import clear_marker, sync_directory
+from haagent.postgres.files import clear_marker, read_marker, sync_directory, write_atomically
 from haagent.postgres.settings import PostgresSettings
 
 DISCARDED = ".unfinished-copy"
 log = logging.getLogger(__name__)
+
+NEVER_SERVED = "haagent.never-served"
+KEPT = 3
+"""How many directories of failed bootstraps are kept."""
 
 
 def move_aside(settings: PostgresSettings, why: str) -> str:
@@ -38,6 +44,10 @@ def move_aside(settings: PostgresSettings, why: str) -> str:
     except OSError as error:
         raise Refused(_refusal(real, error)) from error
     sync_directory(real.parent)
+    marker = read_marker(settings)
+    if marker is not None and marker.doing == "initializing":
+        write_atomically(target / NEVER_SERVED, "a bootstrap began here and did not end; nobody was ever served\n")
+        _forget_older(real)
     if settings.data_dir.is_symlink():
         real.mkdir(mode=0o700)
     clear_marker(settings)
@@ -86,7 +96,15 @@ def _delete_now(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        log.warning("%s is left of an unfinished base backup and can't be removed: %s", path, error)
+        log.warning("%s is of no use and can't be removed: %s", path, error)
+
+
+def _forget_older(real: Path) -> None:
+    """Keep the newest directories of failed bootstraps; older ones go, as each try leaves one."""
+    beside = sorted(real.parent.glob(f"{real.name}.bootstrap-*/{NEVER_SERVED}"), key=lambda path: path.stat().st_mtime)
+    for path in beside[:-KEPT]:
+        log.warning("%s, of a bootstrap that failed, is removed: the newest %d are kept", path.parent, KEPT)
+        _delete_now(path.parent)
 
 
 def _free_name(real: Path, why: str) -> Path:

@@ -9,10 +9,11 @@ import os
 import pwd
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from haagent.core.facts import ServerConfig
 from haagent.core.terms import Timeline
-from haagent.ports import Refused
+from haagent.ports import Refused, allowed
 from haagent.postgres import render
 from haagent.postgres.control import ControlData
 from haagent.postgres.disk import on_disk
@@ -152,16 +153,28 @@ async def clear_orphans(settings: PostgresSettings, kill_tree: Callable[[], Awai
         await asyncio.sleep(0.02)
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a server is started as; ``permitted`` raises Refused once it must not run as that any more."""
+
+    primary: bool
+    permitted: Callable[[], None] = allowed
+
+
 async def start(
     settings: PostgresSettings,
     config: ServerConfig,
     postmaster: Postmaster,
     kill_tree: Callable[[], Awaitable[int]],
     control: ControlData,
-    *,
-    primary: bool,
+    role: Role,
 ) -> None:
-    """Start the postmaster on a finished data directory; Refused when one runs or the directory is unfinished."""
+    """Start the postmaster on a finished data directory; Refused when one runs or the directory is unfinished.
+
+    Permission is asked for once more when it runs: this process may have stood still in between, and whoever ends what
+    has no permit may have found nothing to end yet.
+    """
+    primary = role.primary
     if postmaster.process is not None:
         raise Refused(f"PostgreSQL already runs as process {postmaster.process.pid}")
     marker = await on_disk(lambda: read_marker(settings))
@@ -179,7 +192,13 @@ async def start(
 
     await on_disk(prepare)
     words = render.command_line(settings, config, None if primary else control.least)
+    role.permitted()
     process = await postmaster.spawn([settings.program("postgres"), *words], settings.server_log)
+    try:
+        role.permitted()
+    except Refused:
+        await kill_tree()
+        raise
     log.info("PostgreSQL started as a %s, process %d", "primary" if primary else "standby", process.pid)
 
 

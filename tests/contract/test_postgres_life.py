@@ -262,6 +262,18 @@ async def test_a_server_that_cannot_start_says_so(home: Path) -> None:
     assert facts.data.kind is DataKind.VALID
     assert "nonsense" in (node.home / "log").read_text()
 
+    asked: list[bool] = []
+
+    def ended_meanwhile() -> None:
+        asked.append(True)
+        if len(asked) > 1:
+            raise Refused("the permit has ended meanwhile")
+
+    with pytest.raises(Refused, match="ended meanwhile"):
+        await node.adapter.start(node.config, primary=True, permitted=ended_meanwhile)
+    assert len(asked) == 2
+    await node.until(down)
+
 
 def test_a_pid_used_again_is_another_process() -> None:
     me = identify(os.getpid())

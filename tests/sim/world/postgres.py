@@ -24,7 +24,7 @@ from haagent.core.facts import (
 from haagent.core.facts import Process as Postmaster
 from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
-from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable
+from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable, allowed
 from tests.sim.world.network import LostError
 from tests.sim.world.server import Phase, Server
 from tests.sim.world.streams import Stream
@@ -189,7 +189,7 @@ class SimPostgres:
         server = self._running()
         server.process.soon(server.reload)
 
-    async def start(self, config: ServerConfig, *, primary: bool) -> None:
+    async def start(self, config: ServerConfig, *, primary: bool, permitted: Callable[[], None] = allowed) -> None:
         await self._touch()
         data = self.host.data
         if self.host.server is not None and self.host.server.orphaned:
@@ -199,6 +199,7 @@ class SimPostgres:
         if data.kind is not DataKind.VALID:
             raise Refused(f"the data directory is {data.kind.value}")
         data.configured = config
+        permitted()
         self.host.start_server(primary=primary)
 
     async def stop(self, mode: StopMode) -> None:

@@ -1,0 +1,52 @@
+"""How old a snapshot of the DCS may be: while PostgreSQL is waited for the keys are not read at each look."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from haagent.agent.observe import FRESH_S, IDLE_FRESH_S, Observer
+from haagent.core.facts import LeaseFacts, PostgresFacts, Settings, Snapshot
+from haagent.core.states import State
+from haagent.core.terms import Instant
+from haagent.ports import Clock, Dcs, Postgres
+from tests.builders import a_snapshot, a_standby
+
+
+class World:
+    """A clock, a DCS that counts its readers, and a PostgreSQL."""
+
+    def __init__(self) -> None:
+        self.at, self.reads = Instant(0.0), 0
+        self.observer = Observer(cast(Dcs, self), cast(Postgres, self), cast(Clock, self))
+
+    def now(self) -> Instant:
+        return self.at
+
+    def heartbeat(self) -> None:
+        return None
+
+    async def snapshot(self, timeout: float) -> Snapshot:
+        self.reads += 1
+        return a_snapshot()
+
+    async def probe(self, timeout: float) -> PostgresFacts:
+        return a_standby()
+
+    def look(self, at: float, state: State) -> int:
+        self.at = Instant(at)
+        asyncio.run(self.observer.look(Settings(), LeaseFacts(), state))
+        return self.reads
+
+
+def test_while_postgresql_is_waited_for_the_keys_are_read_about_once_a_second() -> None:
+    world = World()
+    assert [world.look(at, State.STARTING) for at in (0.0, FRESH_S * 2, IDLE_FRESH_S * 0.9)] == [1, 1, 1]
+    assert world.look(IDLE_FRESH_S * 1.1, State.FENCED) == 2
+    world.observer.mark_stale()
+    assert world.look(IDLE_FRESH_S * 1.2, State.FENCED) == 3
+
+
+def test_whoever_decides_by_them_reads_them_anew() -> None:
+    world = World()
+    assert [world.look(at, State.STANDBY) for at in (0.0, FRESH_S / 2, FRESH_S * 2)] == [1, 1, 2]
