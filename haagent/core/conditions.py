@@ -100,7 +100,8 @@ def led_by_my_past(v: View) -> bool:
 
 def won_unheard(v: View) -> bool:
     """The leader key hangs on this node's present lease: its own campaign succeeded, and the answer was lost."""
-    return v.lease.term is None and led_by_my_past(v) and v.leader is not None and v.leader.lease_id == v.lease.lease_id
+    ours = v.leader is not None and v.leader.lease_id == v.lease.lease_id and led_by_my_past(v)
+    return ours and v.lease.term is None and (may_lead_here(v) or writable(v))
 
 
 def deposed(v: View) -> bool:
