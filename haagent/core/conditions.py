@@ -437,6 +437,18 @@ def stranded(v: View) -> bool:
     return server.timeline < leader[0] and server.replayed_all and v.now - v.memory.since >= patience
 
 
+def misled(v: View) -> bool:
+    """PostgreSQL is on its way to a timeline of which it has no WAL: promoted now, it would take that for its parent.
+
+    A standby that follows would then be sent bytes that are no WAL, up to where that timeline began, and confirm them.
+    A new start, before which such timelines are put away, sets it right; not where the archive brings them again.
+    """
+    server = v.postgres.server
+    if server is None or not server.in_recovery or server.archive_recovery or "restore_command" in v.settings.recovery:
+        return False
+    return v.postgres.data.bound > server.timeline
+
+
 def upstream(v: View) -> Upstream | None:
     """From whom this node should stream: the running member it names, else the leader; None when nobody is.
 

@@ -171,6 +171,8 @@ class DataFacts:
     standby_signal: bool = False
     heard: Timeline = Timeline(0)
     """The newest timeline of a standby's .history files, also of those that it never followed; 0: none."""
+    bound: Timeline = Timeline(0)
+    """The newest one that PostgreSQL may be on its way to without any WAL of it; 0: none."""
     marker: str | None = None
     """What was under way (``initializing``, ``cloning``, ``rewinding``) when it was interrupted."""
     detail: str = ""

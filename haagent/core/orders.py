@@ -445,6 +445,9 @@ def promote_again(v: View) -> Orders:
     server, claimed = v.postgres.server, timelines.number_claimed(v)
     if server is None:
         return Orders()
+    if c.misled(v):
+        why = f"it heard of timeline {v.postgres.data.bound} and never reached it: PostgreSQL is started anew first"
+        return Orders((StopPostgres("fast"),), {"promoted_at": v.now}, why)
     number = timelines.number_to_claim(v) if claimed is None else claimed
     taken = publish.claim_timeline(v, term, number) if claimed is None else ()
     promotion = Promote(term, server.timeline, number)

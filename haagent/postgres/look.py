@@ -11,7 +11,7 @@ from haagent.core.terms import Timeline
 from haagent.postgres.files import Marker, read_marker
 from haagent.postgres.process import PidFile, find_postmaster, is_stopped, serving_in
 from haagent.postgres.settings import PostgresSettings
-from haagent.postgres.taken import newest_heard
+from haagent.postgres.taken import bound_for, newest_heard
 
 ControlKey = tuple[int, int, int]
 """Inode, size and modification time of the control file: when they are the same, so is its content."""
@@ -26,7 +26,8 @@ class Look:
     marker: Marker | None = None
     standby_signal: bool = False
     heard: Timeline = Timeline(0)
-    """The newest timeline of a standby's .history files."""
+    bound: Timeline = Timeline(0)
+    """The newest timelines of a standby's .history files: of all, and of those that it has no WAL of."""
     control_key: ControlKey | None = None
     postmaster: Process | None = None
     pid_file: PidFile | None = None
@@ -61,6 +62,7 @@ def look(settings: PostgresSettings) -> Look:
         marker=marker,
         standby_signal=standby,
         heard=newest_heard(data_dir) if standby else Timeline(0),
+        bound=bound_for(data_dir) if standby else Timeline(0),
         control_key=key,
         postmaster=postmaster,
         pid_file=pid_file,

@@ -169,6 +169,7 @@ class Probe:
             checkpoint_lsn=control.checkpoint if control else None,
             standby_signal=seen.standby_signal,
             heard=seen.heard,
+            bound=seen.bound,
             marker=seen.marker.doing if seen.marker and kind is DataKind.UNFINISHED else None,
             detail=detail or ("" if self._postmaster.process else self._postmaster.last_words),
         )

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 UNREACHED = ".unreached"
 """What is added to the name of a real .history file of a timeline that this node never followed."""
 _NAME = re.compile(rf"([0-9A-F]{{8}})\.history({re.escape(UNREACHED)})?")
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
 HELD = "# haagent: a placeholder; this number may have been taken elsewhere (may be removed while PostgreSQL is down)\n"
 MOST_HELD = 1000
 """So many numbers are skipped at most: more is no cluster's past but a wrong number in etcd."""
@@ -37,6 +38,20 @@ def newest_heard(data_dir: Path) -> Timeline:
     except OSError:
         return Timeline(0)
     return Timeline(max((int(match[1], 16) for name in names if (match := _NAME.fullmatch(name))), default=0))
+
+
+def bound_for(data_dir: Path) -> Timeline:
+    """The newest timeline of which pg_wal has a real .history file and no WAL; 0 if its WAL is there too. Blocking."""
+    directory = data_dir / "pg_wal"
+    try:
+        names = os.listdir(directory)
+        numbers = (int(match[1], 16) for name in names if (match := _NAME.fullmatch(name)) and not match[2])
+        newest_first = sorted(numbers, reverse=True)
+        real = next((n for n in newest_first if not _holds_nothing(directory / f"{n:08X}.history")), 0)
+    except OSError:
+        return Timeline(0)
+    written = max((int(name[:8], 16) for name in names if _SEGMENT.match(name)), default=0)
+    return Timeline(real if real > written else 0)
 
 
 def hold(settings: PostgresSettings, present: Timeline, claimed: Timeline) -> None:

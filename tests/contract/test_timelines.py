@@ -116,11 +116,12 @@ async def test_numbers_of_timelines_that_were_never_reached_do_not_hold_a_standb
     hold(standby.settings, Timeline(1), Timeline(4))
     assert sorted(histories(standby)) == ["2", "3"]
     (wal / "00000004.history").write_text("1\t0/F000000\tno recovery target specified\n")
-    await standby.until(lambda facts: facts.data.heard == 4)
+    facts = await standby.until(lambda facts: facts.data.heard == 4)
+    assert facts.data.bound == 4
     with pytest.raises(Refused, match="haagent_timeline"):
         hold(standby.settings, Timeline(1), Timeline(MOST_HELD + 2))
     await end(standby)
     await standby.adapter.start(standby.following(primary), primary=False)
     facts = await standby.until(streaming(1))
     assert [path.name for path in wal.glob("*.history*")] == [f"00000004.history{UNREACHED}"]
-    assert facts.data.heard == 4
+    assert (facts.data.heard, facts.data.bound) == (4, 0)

@@ -105,7 +105,7 @@ class SimPostgres:
             state = "shut down"
         return DataFacts(
             data.kind, data.system_id, Timeline(data.timeline), state, data.end, data.standby_signal,
-            Timeline(data.newest_timeline if data.standby_signal else 0), data.marker,
+            Timeline(data.newest_timeline if data.standby_signal else 0), Timeline(0), data.marker,
         )  # fmt: skip
 
     def _server_facts(self, server: Server) -> ServerFacts:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from haagent.core.actions import ClaimTimeline, Promote, StopPostgres
+from haagent.core.actions import ClaimTimeline, Promote, StartStandby, StopPostgres
 from haagent.core.decide import check, decide
-from haagent.core.facts import Divergence, Failure, HistoryLine, Outcome, View
+from haagent.core.facts import Divergence, Failure, HistoryLine, Outcome, Settings, View
 from haagent.core.publish import led
 from haagent.core.states import State
 from haagent.core.terms import Lsn, Revision, Timeline, later
@@ -28,6 +28,7 @@ from tests.builders import (
     a_standby,
     a_view,
     some_data,
+    stopped,
 )
 
 
@@ -131,3 +132,17 @@ def test_a_standby_that_waits_for_a_dead_timeline_is_started_anew_less_and_less_
         if restarted:
             assert any(isinstance(one, StopPostgres) for one in plan.actions)
             assert plan.memory.rejoins == rejoins + 1
+
+
+def test_a_standby_that_is_bound_for_a_dead_timeline_is_started_anew_before_it_is_promoted() -> None:
+    bound = replace(a_standby(timeline=4), data=some_data(timeline=Timeline(4), heard=Timeline(5), bound=Timeline(5)))
+    plan = decide(a_winner(postgres=bound))
+    assert StopPostgres("fast") in plan.actions
+    assert not any(isinstance(one, Promote) for one in plan.actions)
+    down = stopped(cluster_state="shut down in recovery", timeline=Timeline(4), heard=Timeline(5))
+    again = decide(a_winner(postgres=down, memory=plan.memory))
+    assert any(isinstance(one, StartStandby) for one in again.actions)
+    back = replace(a_standby(timeline=4), data=some_data(timeline=Timeline(4), heard=Timeline(5)))
+    assert promised(a_winner(postgres=back, memory=again.memory))[1].claimed == 6
+    archived = a_winner(postgres=bound, settings=Settings(recovery={"restore_command": "cp /a/%f %p"}))
+    assert promised(archived)[1].claimed == 6
