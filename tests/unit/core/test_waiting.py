@@ -89,7 +89,7 @@ def won_unheard(state: State, *, pause: bool, lease: LeaseId = LEASE) -> View:
 def test_a_running_primary_asks_again_for_the_key_that_it_won_unheard(pause: bool) -> None:
     plan = decide(won_unheard(State.CANDIDATE, pause=pause))
     assert plan.row == 608
-    assert Campaign() in plan.actions
+    assert any(isinstance(one, Campaign) for one in plan.actions)
     assert decide(won_unheard(State.STANDBY, pause=True)).row == 527
 
 
@@ -107,7 +107,7 @@ def test_an_operator_who_names_a_lagging_node_while_nobody_leads_is_obeyed() -> 
     asked = a_cluster(leader=None, status=Status(LSN), failover=FailoverKey(Revision(9), candidate="b"))
     view = a_view(cluster=asked, postgres=behind, memory=a_memory(State.CANDIDATE, since=NOW), peers=a_poll())
     plan = decide(view)
-    assert Campaign() in plan.actions
+    assert any(isinstance(one, Campaign) for one in plan.actions)
     assert "5000000 bytes behind" in plan.why
 
 
