@@ -197,6 +197,8 @@ async def start(
     try:
         role.permitted()
     except Refused:
+        # A process this young is not known by its working directory yet, and has no backends that could go on.
+        postmaster.signal(signal.SIGQUIT)
         await kill_tree()
         raise
     log.info("PostgreSQL started as a %s, process %d", "primary" if primary else "standby", process.pid)
