@@ -304,7 +304,7 @@ class Dynamic:
         aliases=("master_start_timeout",),
     )
     primary_stop_timeout: float = seconds(
-        "How long PostgreSQL may take to stop before it is killed; 0: a minute, and never past the permit.",
+        "How long PostgreSQL may take to stop before it is killed; 0: pg_ctl_timeout, and never past the permit.",
         default=_USUAL.primary_stop_timeout,
         where=DYNAMIC,
         aliases=("master_stop_timeout",),
