@@ -105,7 +105,7 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 .PHONY: test
 test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration, compat
 	@$(MAKE) --no-print-directory $(VENV)/.installed clients
-	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest
+	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest --sim-hours 200
 
 .PHONY: check
 check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, unit tests
@@ -125,6 +125,10 @@ bench: as-root bench-packages ## measure haagent and Patroni side by side: outag
 .PHONY: sim
 sim: $(VENV)/.dependencies ## simulated clusters under faults, each from a seed of its own (SEED=1 SEEDS=100)
 	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),100)
+
+.PHONY: soak
+soak: $(VENV)/.dependencies ## many simulated hours on all cores, ending with the first violation (HOURS=200)
+	@$(RUN) -m tests.sim.soak --hours $(or $(HOURS),200)
 
 .PHONY: chaos
 chaos: as-root test-packages ## a real cluster under drawn faults, judged, with a report (MINUTES=10 SEED=1 SYNC=on|quorum STRICT=1)

@@ -1,9 +1,10 @@
-"""``python -m tests.sim.run --seed N [--hours H]``: one run, one line an event; the last line replays it."""
+"""``python -m tests.sim.run --seed N [--hours H] [--only 3,17]``: a run, a line an event; the last replays it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from haagent.core.transitions import TABLE
@@ -14,40 +15,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim.run", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1, help="so many seeds from --seed on")
-    parser.add_argument("--hours", type=float, default=0.0, help="simulated hours a seed; 0: one round of faults")
+    parser.add_argument("--hours", type=float, default=0.0, help="simulated hours a seed; 0: one burst of faults")
+    parser.add_argument("--only", type=numbers, help="of the plan only the deeds with these numbers")
     parser.add_argument("--quiet", action="store_true", help="only failures")
     parser.add_argument("--shorten", action="store_true", help="leave faults out while it still fails")
     chosen = parser.parse_args(arguments)
     failed = 0
-    rows: set[int] = set()
-    hours = 0.0
+    rows: Counter[int] = Counter()
+    simulated = 0.0
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
         say = None if chosen.quiet or chosen.seeds > 1 else print
-        result = Simulation(seed, chosen.hours, say=say, keep_lines=chosen.seeds == 1).run()
+        result = Simulation(seed, chosen.hours, only=chosen.only, say=say, keep_lines=say is not None).run()
         if not result.ok and chosen.shorten:
             result = shorten(result)
         if not result.ok or chosen.seeds == 1:
-            report(result, chosen.hours)
+            print(report(result, chosen.hours))
         failed += not result.ok
-        hours += result.hours
-        rows |= result.rows
+        simulated += result.hours
+        rows += result.rows
     if chosen.seeds > 1:
-        print(f"{failed} of {chosen.seeds} seeds failed; {hours:.1f} simulated hours")
-        print(f"rows never taken: {sorted(row.id for row in TABLE if row.id not in rows)}")
+        print(f"{failed} of {chosen.seeds} seeds failed; {simulated:.1f} simulated hours")
+        print(f"rows never taken: {[row.id for row in TABLE if not rows[row.id]]}")
     return 1 if failed else 0
 
 
-def report(result: Result, hours: float) -> None:
-    """The faults, what was violated, and how to see it again."""
-    for deed in result.deeds:
-        print(f"  {deed}")
-    for text in result.crash_reports:
-        print(text)
-    for violation in result.violations[:5]:
-        print(f"VIOLATION seed {result.seed}: {violation}")
+def numbers(text: str) -> list[int]:
+    """``3,17`` as numbers."""
+    return [int(number) for number in text.split(",")]
+
+
+def report(result: Result, hours: float) -> str:
+    """The faults, what was violated, and, as the last line, how to see it again."""
+    told: list[str] = []
+    for number, burst in enumerate(result.begun, 1):
+        told.append(f"burst {number}, {burst.seconds:g} s, then {burst.calm_s:g} s of calm:")
+        told += [f"  {deed}" for deed in burst.deeds]
+    told += result.crash_reports
+    told += [f"VIOLATION seed {result.seed}: {violation}" for violation in result.violations[:5]]
     verdict = "ok" if result.ok else "failed"
-    print(f"{verdict}: {result.hours:.2f} simulated hours, {result.commits} commits heard of, knobs {result.knobs}")
-    print(f"python -m tests.sim.run --seed {result.seed} --hours {hours:g}")
+    told.append(f"{verdict}: {result.hours:.2f} simulated hours, {result.commits} commits, knobs {result.knobs}")
+    return "\n".join([*told, replay(result, hours)])
+
+
+def replay(result: Result, hours: float) -> str:
+    """The command that runs it again."""
+    only = "" if result.only is None else f" --only {','.join(str(number) for number in result.only)}"
+    return f"python -m tests.sim.run --seed {result.seed} --hours {hours:g}{only}"
 
 
 if __name__ == "__main__":

@@ -1,29 +1,30 @@
-"""One run: a world from a seed, faults first and safety throughout, then healing, then liveness, then quiet."""
+"""One run: a world from a seed, bursts of faults and safety throughout; after each, healing, liveness and quiet."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import random
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from tests.sim import faults
+from tests.sim import plan as plans
 from tests.sim.checkers.all import all_checkers
 from tests.sim.checkers.liveness import HEALED, QUIET
 from tests.sim.faults import Deed, Doer
+from tests.sim.plan import SETTLE_S, SETTLE_TTLS, Burst, Plan
 from tests.sim.world import knobs as knobs_module
 from tests.sim.world.agents import production_agent
 from tests.sim.world.clients import Clients, Proxy, Vulture
-from tests.sim.world.events import Event, Judged, Note
+from tests.sim.world.events import Acked, Event, Judged, LeaderKeyChanged, Note
 from tests.sim.world.knobs import Knobs
 from tests.sim.world.server import Phase
 from tests.sim.world.time import StuckError, simulated
 from tests.sim.world.world import World
-
-ROUND_S = 360.0
-QUIET_S = 60.0
-SETTLE_TTLS = 4.0
 
 
 @dataclass(slots=True)
@@ -32,12 +33,21 @@ class Result:
 
     seed: int
     knobs: Knobs
-    deeds: list[Deed]
+    plan: Plan
+    """All that was drawn or given."""
+    only: tuple[int, ...] | None = None
+    """The numbers of those deeds of the plan that were done; None for all."""
     violations: list[str] = field(default_factory=list)
-    rows: set[int] = field(default_factory=set)
+    rows: Counter[int] = field(default_factory=Counter)
+    """How often each row of the table was taken."""
     lines: list[str] = field(default_factory=list)
     hours: float = 0.0
+    bursts: int = 0
+    """How many bursts began."""
     commits: int = 0
+    """Acknowledged ones."""
+    leaders: int = 0
+    """How often the leader key was won."""
     crash_reports: list[str] = field(default_factory=list)
 
     @property
@@ -49,13 +59,34 @@ class Result:
         """The checker that spoke first; empty when none did."""
         return self.violations[0].partition(":")[0] if self.violations else ""
 
+    @property
+    def begun(self) -> Plan:
+        """The bursts that were gone through, with the deeds that were done."""
+        chosen = self.plan if self.only is None else plans.only(self.plan, self.only)
+        return chosen[: self.bursts]
+
+    @property
+    def deeds(self) -> list[Deed]:
+        return plans.deeds_of(self.begun)
+
 
 class ViolationError(Exception):
     """A checker spoke; the run is over."""
 
 
+@contextmanager
+def _rare_collections() -> Generator[None, None, None]:
+    """A run makes millions of small objects, hardly ever in cycles: looking for those cost a sixth of its time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 class Simulation:
-    """Runs rounds of faults, healing and quiet in one world until the hours are over or a checker speaks."""
+    """Goes through a plan in one world until it is over or a checker speaks."""
 
     def __init__(
         self,
@@ -63,16 +94,23 @@ class Simulation:
         hours: float = 0.0,
         *,
         knobs: Knobs | None = None,
-        deeds: list[Deed] | None = None,
+        plan: Plan | None = None,
+        deeds: Collection[Deed] | None = None,
+        only: Collection[int] | None = None,
         say: Callable[[str], None] | None = None,
         keep_lines: bool = True,
         rest: bool = True,
     ) -> None:
-        """``deeds``: these instead of those drawn; ``rest``: heal and demand liveness and quiet after the faults."""
+        """``plan`` or one burst of ``deeds`` instead of what is drawn for so many ``hours``, and of it ``only`` these.
+
+        ``rest``: heal and demand liveness and quiet after the faults.
+        """
         self.knobs = knobs or knobs_module.draw(seed)
-        self.result = Result(seed, self.knobs, [] if deeds is None else deeds)
-        self._given = deeds
-        self._seconds = hours * 3600
+        if deeds is not None:
+            plan = (Burst(tuple(deeds)),)
+        elif plan is None:
+            plan = plans.draw(seed, self.knobs, hours * 3600)
+        self.result = Result(seed, self.knobs, plan, None if only is None else tuple(sorted(only)))
         self._say = say
         self._keep_lines = keep_lines
         self._rest = rest
@@ -84,11 +122,11 @@ class Simulation:
         """The whole run; it never raises for what the agents did."""
         logging.getLogger("haagent").setLevel(logging.CRITICAL + 1)
         random.seed(self.result.seed)
-        with simulated(self.result.seed) as loop:
+        with _rare_collections(), simulated(self.result.seed) as loop:
             world = World(loop, self.result.seed, self.knobs, production_agent)
             world.listeners.append(self._hear)
             try:
-                loop.run_until_complete(self._rounds(world))
+                loop.run_until_complete(self._bursts(world))
                 for checker in self._checkers if self._rest else ():
                     self._note(checker.name, checker.finish())
             except ViolationError:
@@ -102,37 +140,32 @@ class Simulation:
             world.listeners.clear()
         return self.result
 
-    async def _rounds(self, world: World) -> None:
+    async def _bursts(self, world: World) -> None:
         doer, proxy = Doer(world), Proxy(world)
-        clients = Clients(world, proxy)
+        Clients(world, proxy)
         Vulture(world)
         for host in world.hosts.values():
             world.loop.later(host.random.uniform(0, self.knobs.first_starts), host.start_agent)
-        while True:
-            await self._round(world, doer)
-            self.result.commits = clients.heard
-            if self._given is not None or world.now >= self._seconds:
-                return
+        chosen = self.result.plan if self.result.only is None else plans.only(self.result.plan, self.result.only)
+        for burst in chosen:
+            self.result.bursts += 1
+            await self._burst(world, doer, burst)
 
-    async def _round(self, world: World, doer: Doer) -> None:
-        deeds = self._given
-        if deeds is None:
-            deeds = faults.draw(self.result.seed, self.knobs, world.now, ROUND_S)
-            self.result.deeds = [*self.result.deeds, *deeds]
+    async def _burst(self, world: World, doer: Doer, burst: Burst) -> None:
         world.network.weather = self.knobs.weather
-        doer.schedule(deeds)
-        last = max((deed.at + deed.seconds for deed in deeds), default=world.now)
-        await self._sleep(min(ROUND_S, max(world.now + ROUND_S * 0.1, last + 1) - world.now))
+        doer.schedule([replace(deed, at=world.now + deed.at) for deed in burst.deeds])
+        last = max((deed.at + deed.seconds for deed in burst.deeds), default=0.0)
+        await self._sleep(min(burst.seconds, max(burst.seconds * 0.1, last + 1)))
         if not self._rest:
             return
         doer.heal()
         world.network.weather = replace(self.knobs.weather, loss=0.0)
         world.log(Note(world.now, "run", HEALED))
         await self._until_whole(world)
-        await self._sleep(SETTLE_TTLS * self.knobs.ttl + 30)
+        await self._sleep(SETTLE_TTLS * self.knobs.ttl + SETTLE_S)
         await self._until_whole(world)
         world.log(Note(world.now, "run", QUIET))
-        await self._sleep(QUIET_S)
+        await self._sleep(burst.calm_s)
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but wake when a checker speaks."""
@@ -158,8 +191,14 @@ class Simulation:
             self.result.lines.append(line)
             if self._say is not None:
                 self._say(line)
+        if isinstance(event, Acked):
+            self.result.commits += 1
+        elif isinstance(event, LeaderKeyChanged) and event.cause == "campaign":
+            self.result.leaders += 1
         for checker in self._checkers:
-            self._note(checker.name, checker.see(event))
+            found = checker.see(event)
+            if found is not None:
+                self._note(checker.name, found)
 
     def _note(self, name: str, found: str | None) -> None:
         if found is not None:
@@ -185,21 +224,27 @@ def judge(world: World) -> Judged:
     return Judged(world.now, "run", primaries, tuple(streaming), tuple(world.hosts))
 
 
-def shorten(result: Result, *, tries: int = 200) -> Result:
-    """The same failure with as few deeds as can be found: halves, quarters and so on are left out in turn."""
-    best = result
-    size = max(1, len(best.deeds) // 2)
-    while size >= 1 and tries > 0:
+def shorten(result: Result, *, tries: int = 200, seconds: float = 60.0) -> Result:
+    """The same failure with as few deeds as can be found in that time: halves, quarters and so on are left out in turn.
+
+    ``seconds`` are real ones; a try that has begun when they are over is finished.
+    """
+    until = time.monotonic() + seconds
+    all_begun = range(len(plans.deeds_of(result.plan[: result.bursts])))
+    best, kept = result, list(all_begun if result.only is None else result.only)
+    size = max(1, len(kept) // 2)
+    while True:
         start, shorter = 0, False
-        while start < len(best.deeds) and tries > 0:
+        while start < len(kept):
+            if tries <= 0 or time.monotonic() > until:
+                return best
             tries -= 1
-            deeds = best.deeds[:start] + best.deeds[start + size :]
-            found = Simulation(best.seed, knobs=best.knobs, deeds=deeds).run()
+            fewer = kept[:start] + kept[start + size :]
+            found = Simulation(best.seed, knobs=best.knobs, plan=best.plan, only=fewer, keep_lines=False).run()
             if found.what == result.what:
-                best, shorter = found, True
+                best, kept, shorter = found, fewer, True
             else:
                 start += size
         if size == 1 and not shorter:
-            break
-        size = max(1, size // 2) if size > 1 or shorter else 0
-    return replace(best, deeds=best.deeds)
+            return best
+        size = max(1, size // 2)

@@ -20,7 +20,7 @@ class Liveness(Checker):
 
     def see(self, event: Event) -> str | None:
         if isinstance(event, Note) and event.text == HEALED:
-            self._healed_at = event.at
+            self._healed_at, self._whole = event.at, False
         if not isinstance(event, Judged) or self._healed_at is None:
             return None
         self._last = event

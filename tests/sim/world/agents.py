@@ -68,7 +68,7 @@ def production_agent(world: World, host: Host, process: Process) -> Agent:
     """One node's agent as ``app.py`` would compose it."""
 
     def noted(view: View, plan: Plan) -> None:
-        world.rows_taken.add(plan.row)
+        world.rows_taken[plan.row] += 1
         if view.snapshot is not None or view.settings.pause:
             host.believes(paused=view.settings.pause)
         old, new = view.memory.state, plan.memory.state

@@ -15,11 +15,11 @@ SLOWER = 10.0
 
 
 class Calm:
-    """It begins two ttl after the last thing that could change what clients meet, and ends at once with the next."""
+    """It begins a ttl after the last thing that could change what clients meet, and ends at once with the next."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._after_s = 10.0 + 2 * world.knobs.ttl
+        self._after_s = 5.0 + world.knobs.ttl
         self._stirred_at = 0.0
         self._stirred = asyncio.Event()
         world.listeners.append(self._hear)

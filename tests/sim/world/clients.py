@@ -102,8 +102,9 @@ class Clients:
         while True:
             await self.world.calm.pause(self.random.expovariate(1 / every))
             target = choose()
-            if target is None or self.world.hosts[target].server is None:
-                continue
+            server = None if target is None else self.world.hosts[target].server
+            if target is None or server is None or (direct and not server.writable and not server.promoting):
+                continue  # what a standby answers is known
             await self._write(target, direct=direct)
 
     async def _write(self, target: str, *, direct: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -180,10 +181,10 @@ class SimLink:
                 loop.later(network.delay(here, self.name), arrive)
         return await answer
 
-    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool:
+    def carry(self, message: Message, deliver: Callable[[Message], None], context: contextvars.Context) -> bool:
         network, loop, here = self.cluster.world.network, self.cluster.world.loop, self.host.name
         if not self.agent.alive or not network.open(self.name, here) or not self.cluster.takes(self.name):
             return False
         self._last_at = max(self._last_at + 1e-6, loop.true_time + network.delay(self.name, here))
-        loop.later(self._last_at - loop.true_time, deliver, message)
+        loop.call_true(self._last_at, deliver, message, context=context)
         return True

@@ -309,12 +309,11 @@ class Link:
             await _for_ever()
         return answer
 
-    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool:
+    def carry(self, message: Message, deliver: Callable[[Message], None], context: contextvars.Context) -> bool:
         """Bring a message of a watch to the client; False when it is lost, and with it all that follow."""
         if self.cut or self.refused:
             return False
-        nobodys = contextvars.Context()  # the message is on its way, whatever becomes of whoever caused it
-        asyncio.get_running_loop().call_later(self.latency_s, deliver, message, context=nobodys)
+        asyncio.get_running_loop().call_later(self.latency_s, deliver, message, context=context)
         return True
 
 
@@ -326,21 +325,36 @@ class Carrier(Protocol):
 
     async def call(self, serve: Callable[[], T], sent: Callable[[], None]) -> T: ...
 
-    def carry(self, message: Message, deliver: Callable[[Message], None]) -> bool: ...
+    def carry(self, message: Message, deliver: Callable[[Message], None], context: contextvars.Context) -> bool: ...
 
 
 class _Feed:
-    """The order of one watch's messages: none arrives after one that was lost."""
+    """One watch's messages in their order, heard in the context of whoever watches: none after one that was lost."""
 
-    def __init__(self, link: Carrier) -> None:
+    def __init__(self, link: Carrier, on_batch: Callable[[Batch], None]) -> None:
         self.link = link
-        self.queue: asyncio.Queue[Message] = asyncio.Queue()
-        self.broken = False
+        self.heard_at = 0.0
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._on_batch = on_batch
+        self._context = contextvars.copy_context()
+        self._broken = False
 
     def push(self, message: Message) -> bool:
         """Whether it is on its way."""
-        self.broken = self.broken or not self.link.carry(message, self.queue.put_nowait)
-        return not self.broken
+        self._broken = self._broken or not self.link.carry(message, self._hear, self._context)
+        return not self._broken
+
+    def _hear(self, message: Message) -> None:
+        if self.ended.done():
+            return
+        self.heard_at = asyncio.get_running_loop().time()
+        try:
+            if isinstance(message, Compacted):
+                raise message
+            self._on_batch(message)
+        except Exception as error:  # it belongs to whoever watches, if anybody does any more
+            self.ended.set_exception(error)
+            self.ended.exception()
 
 
 async def _for_ever() -> None:
@@ -385,18 +399,16 @@ class FakeKv:
     ) -> None:
         link = self.links[self._watched % len(self.links)]
         self._watched += 1
-        feed = _Feed(link)
+        feed, loop = _Feed(link, on_batch), asyncio.get_running_loop()
         end: Callable[[], None] | None = None
         try:
             async with asyncio.timeout(silence()):
                 end = await link.call(lambda: self.etcd.watch(prefix, start, feed.push), lambda: None)
-            async with asyncio.timeout(silence()) as patience:
-                while True:
-                    message = await feed.queue.get()
-                    if isinstance(message, Compacted):
-                        raise message
-                    on_batch(message)
-                    patience.reschedule(asyncio.get_running_loop().time() + silence())
+            feed.heard_at = max(feed.heard_at, loop.time())
+            while (left := feed.heard_at + silence() - loop.time()) > 0:
+                if (await asyncio.wait([feed.ended], timeout=left))[0]:
+                    return feed.ended.result()
+            raise TimeoutError
         except TimeoutError:
             raise Unreachable(f"{link.name}: the watch was silent for {silence():g} s") from None
         finally:

@@ -48,7 +48,7 @@ class Network:
     def open(self, source: str, target: str) -> bool:
         if source in self._unplugged or target in self._unplugged:
             return False
-        return source == target or not self._cuts[(source, target)]
+        return source == target or (source, target) not in self._cuts
 
     def unplug(self, host: str) -> None:
         """A machine without power answers nobody, not even to refuse."""
@@ -65,8 +65,10 @@ class Network:
         self._tell()
 
     def heal(self, source: str, target: str) -> None:
+        assert (source, target) in self._cuts, f"{source} → {target} was not cut"
         self._cuts[(source, target)] -= 1
-        assert self._cuts[(source, target)] >= 0, f"{source} → {target} was not cut"
+        if not self._cuts[(source, target)]:
+            del self._cuts[(source, target)]
         self._tell()
 
     def on_change(self, listener: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
@@ -53,7 +54,7 @@ class World:
         self.network = Network(loop, seed)
         self.network.weather = knobs.weather
         self.crash_reports: list[str] = []
-        self.rows_taken: set[int] = set()
+        self.rows_taken: Counter[int] = Counter()
         self.copies_destroyed = False
         """Somebody deleted a data directory for good."""
         self.listeners: list[Callable[[Event], None]] = []

@@ -1,0 +1,24 @@
+"""The soak that ran in the background of all other tests."""
+
+from __future__ import annotations
+
+from tests.conftest import Soak
+from tests.sim.soak import Tally
+
+
+def test_a_report_ends_with_the_command_that_replays_a_failure() -> None:
+    tally, one = Tally(), {"seed": 7, "failed": "", "hours": 1.0, "cpu_s": 2.0, "faults": {"cut": 60}}
+    one |= {"commits": 100, "leaders": 3, "bursts": 4, "rows": {"599": 10}}
+    tally.add(one)
+    assert "60 faults in 4 bursts, 60 an hour" in tally.told(5.0)
+    tally.add(one | {"seed": 8, "failed": "VIOLATION\npython -m tests.sim.run --seed 8"})
+    told = tally.told(5.0).splitlines()
+    assert told[-1] == "python -m tests.sim.run --seed 8"
+    assert "rows by how often they were taken: 599 20" in told
+
+
+def test_soak(soak: Soak) -> None:
+    """No invariant is broken in many simulated hours; ``make test`` asks for 200, plain pytest for two."""
+    code, output = soak.ended()
+    print(output)
+    assert code == 0, output
