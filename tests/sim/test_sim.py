@@ -20,7 +20,6 @@ from tests.sim.simulation import Result, Simulation, shorten
 from tests.sim.world.events import Committed
 from tests.sim.world.knobs import Knobs, draw
 
-
 FIXED = (1, 2, 5, 12, 34, 144, 300)
 """Of these some have once shown a bug."""
 FRESH_S = 5.0
