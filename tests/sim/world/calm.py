@@ -15,16 +15,20 @@ SLOWER = 10.0
 
 
 class Calm:
-    """It begins a ttl after the last thing that could change what clients meet, and ends at once with the next."""
+    """It begins a ttl after the last fault and whatever else could change what clients meet, and ends with the next."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._after_s = 5.0 + world.knobs.ttl
         self._stirred_at = 0.0
+        self._faults = 0
+        """How many go on."""
         self._stirred = asyncio.Event()
         world.listeners.append(self._hear)
 
     def _hear(self, event: Event) -> None:
+        if isinstance(event, Fault):
+            self._faults += -1 if event.over else 1
         key_moved = isinstance(event, LeaderKeyChanged) and event.cause != "renewal"
         if key_moved or isinstance(event, Fault | StateChanged | Writable | Readonly | Routed | Note):
             self._stirred_at = event.at
@@ -33,7 +37,7 @@ class Calm:
     async def pause(self, seconds: float) -> None:
         """Sleep so long; in a calm much longer, or until it ends."""
         await asyncio.sleep(seconds)
-        if self._world.now - self._stirred_at < self._after_s:
+        if self._faults > 0 or self._world.now - self._stirred_at < self._after_s:
             return
         self._stirred.clear()
         try:
