@@ -105,7 +105,7 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 .PHONY: test
 test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration, compat
 	@$(MAKE) --no-print-directory $(VENV)/.installed clients
-	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest --sim-hours 4
+	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest $(if $(SIM_HOURS),--sim-hours $(SIM_HOURS))
 
 .PHONY: check
 check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, unit tests

@@ -39,11 +39,14 @@ class Soak:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sim-hours", type=float, default=2.0, help="how many hours the simulator's soak runs")
+    parser.addoption("--sim-hours", type=float, default=0.0, help="simulated hours to soak beside the other tests")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_judges)
+    if not config.getoption("--sim-hours"):
+        config.hook.pytest_deselected(items=[item for item in items if _judges(item)])
+        items[:] = [item for item in items if not _judges(item)]
 
 
 def _judges(item: pytest.Item) -> bool:

@@ -18,7 +18,7 @@ def test_a_report_ends_with_the_command_that_replays_a_failure() -> None:
 
 
 def test_soak(soak: Soak) -> None:
-    """No invariant is broken in many simulated hours; ``make test`` says how many."""
+    """No invariant is broken in many simulated hours; ``--sim-hours`` says how many."""
     code, output = soak.ended()
     print(output)
     assert code == 0, output
