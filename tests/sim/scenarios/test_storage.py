@@ -29,7 +29,7 @@ def test_a_full_disk_on_a_standby_leaves_the_primary_alone() -> None:
         leader, began = s.leader, s.now
         s.do("disk full", s.standbys[0], 60)
         await s.wait(20)
-        assert s.acked_since(s.now - 5) == [leader]
+        await s.until(lambda: s.acked_since(s.now - 2) == [leader], 10)
         await s.wait(60)
         await s.until_whole()
         assert s.leaders_since(began) == []
