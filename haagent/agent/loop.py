@@ -86,7 +86,9 @@ class Agent:
         self._keeper = Keeper(me.name, ports, self.wake)
         self._jobs = Jobs(ports.clock, self.wake)
         self._hooks = Hooks(ports.postgres, callbacks or {}, me.scope)
-        self._settings = settings(None)
+        self._paused = bool(ports.store.load().get("paused"))
+        # Until the DCS has been heard: what an operator keeps running in a pause is not for a new agent to stop.
+        self._settings = replace(settings(None), pause=self._paused)
         self._promises = Promises(ports.store, ports.clock, self._settings)
         self._consents = Consents(self._keeper, ports.peers, ports.clock)
         hands = Hands(
@@ -242,6 +244,9 @@ class Agent:
         self._settings = self._settings_for(cluster)
         self._keeper.open_end(self._settings.pause)
         await self._promises.tidy()
+        if self._settings.pause != self._paused:
+            self._paused = self._settings.pause
+            await self._performer.keep(paused=self._paused or None)
         settings = self._settings
         intents, self._intents = tuple(self._intents), []
         watchdog = self._ports.watchdog.facts()

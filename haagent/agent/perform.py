@@ -111,14 +111,15 @@ class Performer:
     async def campaign(self, action: a.Campaign) -> Term:
         with self.hands.promises.campaign():
             term = await self.hands.keeper.campaign(action.failsafe)
-        await self._keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
+        await self.keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
         return term
 
     async def remember_failsafe(self, action: a.RememberFailsafe) -> None:
         known = action.known
-        await self._keep(failsafe=known and {"revision": int(known.revision), "members": dict(known.members)})
+        await self.keep(failsafe=known and {"revision": int(known.revision), "members": dict(known.members)})
 
-    async def _keep(self, **values: object) -> None:
+    async def keep(self, **values: object) -> None:
+        """Have the local store remember these, besides what it holds."""
         await self.ports.store.save({**self.ports.store.load(), **values})
 
     async def depose(self, action: a.Depose) -> None:
@@ -153,12 +154,12 @@ class Performer:
         await self.ports.guard.clear(ADAPTER_TIMEOUT_S)
 
     async def open_watchdog(self, action: a.OpenWatchdog) -> None:
-        await self._keep(watchdog=int(self.ports.clock.now()))
+        await self.keep(watchdog=int(self.ports.clock.now()))
         await self.ports.watchdog.open(self.settings.ttl, ADAPTER_TIMEOUT_S)
 
     async def close_watchdog(self, action: a.CloseWatchdog) -> None:
         await self.ports.watchdog.close(ADAPTER_TIMEOUT_S)
-        await self._keep(watchdog=None)
+        await self.keep(watchdog=None)
 
     # --- PostgreSQL ---
 

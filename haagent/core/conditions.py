@@ -636,13 +636,14 @@ def outdated(v: View) -> bool:
 
 
 def overtaken(v: View) -> bool:
-    """A peer is on a later timeline than etcd knows to have been claimed: it was set back, and the leader key with it.
+    """A peer leads too, or is on a timeline that etcd knows no claim of: it was set back, and the leader key with it.
 
     A timeline that this node made itself, and of which its control file does not know yet, was claimed.
     """
     claimed = v.snapshot.claimed if v.snapshot else None
     known = max(int(own_contender(v).timeline), int(claimed or 0))
-    return v.peers is not None and any(reply.reached and int(reply.timeline) > known for reply in v.peers.replies)
+    replies = [reply for reply in v.peers.replies if reply.reached] if v.peers else []
+    return any(reply.leads or int(reply.timeline) > known for reply in replies)
 
 
 # --- jobs and outcomes ---

@@ -18,17 +18,17 @@ class UnderLease(Checker):
     def __init__(self, *, failsafe_mode: bool = False) -> None:
         self._failsafe_mode = failsafe_mode
         self._holder: str | None = None
-        self._robbed: str | None = None
+        self._robbed: set[str | None] = set()
 
     def see(self, event: Event) -> str | None:
         if isinstance(event, LeaderKeyChanged):
             if event.cause in ROBBED:
-                self._robbed = self._robbed or self._holder
+                self._robbed.add(self._holder)
             elif event.cause == "campaign":
-                self._robbed = None
+                self._robbed.clear()
             self._holder = event.name
         elif (
-            isinstance(event, Committed | Acked) and not event.void and event.where not in (self._holder, self._robbed)
+            isinstance(event, Committed | Acked) and not event.void and event.where not in {self._holder, *self._robbed}
         ):
             if self._failsafe_mode and self._holder is None:
                 return None

@@ -28,6 +28,8 @@ WITHIN_OUTAGES = (
     *("freeze agent", "freeze agent", "freeze host", "kill agent", "kill agent", "power off"),
 )
 """What befalls nodes while failsafe mode is at work."""
+EARLY = 0.2
+"""The part of clusters whose bootstrap has troubles."""
 AROUND_TTL = 0.25
 """The part of lasting deeds that end about when leases and permits do."""
 
@@ -41,9 +43,11 @@ def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
     in_stories = rng.choice((0.0, 0.2, 0.6))
     deeds: list[Deed] = []
     at = begins + (rng.uniform(0, 5) if rng.random() < 0.2 else 30.0)
+    if begins == 0 and rng.random() < EARLY:
+        deeds += _story(rng, stories.BOOTSTRAP, 0.0, knobs)
     while at < begins + length:
         if rng.random() < in_stories:
-            deeds += _story(rng, at, knobs)
+            deeds += _story(rng, stories.chosen(rng, hook=knobs.pre_promote), at, knobs)
             at += 20 + rng.expovariate(1 / every)
             continue
         kind = rng.choices(names, weights)[0]
@@ -60,10 +64,10 @@ def draw(seed: int, knobs: Knobs, begins: float, length: float) -> list[Deed]:
     return [deed for deed in legal(deeds, knobs) if deed.at < begins + length]
 
 
-def _story(rng: random.Random, at: float, knobs: Knobs) -> list[Deed]:
+def _story(rng: random.Random, name: str, at: float, knobs: Knobs) -> list[Deed]:
     return [
         Deed(at + after, step.kind, target, _length(rng, step.seconds, knobs), other, rng.random())
-        for after, step, target, other in stories.told(rng, knobs.nodes)
+        for after, step, target, other in stories.told(rng, knobs.nodes, name)
     ]
 
 

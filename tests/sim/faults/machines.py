@@ -77,6 +77,10 @@ def _guards_fail(world: World, deed: Deed) -> End:
     return during(world.hosts[deed.target], "guard_fails")
 
 
+def _device_fails(world: World, deed: Deed) -> End:
+    return during(world.hosts[deed.target], "device_fails")
+
+
 def _hook(world: World, deed: Deed) -> End:
     host = world.hosts[deed.target]
     host.hook = deed.other or "vetoes"
@@ -98,5 +102,6 @@ KINDS = {
     "kill agent and guard": Kind(3, "node", (0.2, 60), _kill_both, blinds=True, needs_fence=True),
     "freeze agent and guard": Kind(3, "node", (0.2, 60), _freeze_both, blinds=True, needs_fence=True),
     "no guard starts": Kind(2, "node", (2, 60), _guards_fail),
+    "watchdog device fails": Kind(1, "node", (2, 60), _device_fails),
     "hook": Kind(2, "node", (5, 90), _hook, others=("vetoes", "hangs")),
 }

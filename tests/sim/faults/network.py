@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.sim.faults.deed import Deed, End, Kind
+from tests.sim.faults.deed import Deed, End, Kind, nothing
 from tests.sim.world.dcs import MEMBERS
 from tests.sim.world.network import Weather
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 def _cut(world: World, deed: Deed) -> End:
+    if deed.target == deed.other:
+        return nothing
     return _cut_links(world, [(deed.target, deed.other), (deed.other, deed.target)])
 
 

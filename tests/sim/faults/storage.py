@@ -58,7 +58,7 @@ def _soon_noticed(world: World, host: Host, deed: Deed) -> None:
 def has_another(world: World, host: Host) -> bool:
     """A running machine that may lead holds all that is here: tests destroy nothing for good."""
     mine = host.data
-    if mine.kind is not DataKind.VALID or not mine.records:
+    if mine.kind not in (DataKind.VALID, DataKind.UNREADABLE) or not mine.records:
         return False
     required = world.knobs.fence_required
     return any(

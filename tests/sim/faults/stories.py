@@ -38,6 +38,10 @@ def a(kind: str, target: str = "same", after: Span = (0.0, 5.0), seconds: Span =
     return Step(kind, target, after, seconds, **more)  # type: ignore[arg-type]
 
 
+BOOTSTRAP = "a bootstrap with troubles"
+"""Only told of a cluster that does not exist yet."""
+HOOK = "a promotion that is not allowed"
+"""Only told where there is a hook, and then often."""
 PAUSED = a("pause", "leader", (0, 1), (30, 120), chance=1.0)
 LEADER_GOES = a("power off", "leader", (0.5, 8), (10, 60), chance=1.0)
 
@@ -60,10 +64,11 @@ STORIES: dict[str, Story] = {
         PAUSED, a("isolate", "leader", (2, 10), (10, 60), chance=0.6), a("failover", "same", (1, 15), other="same"),
         a("terminate agent", "same", (0, 0.5), chance=0.3),
     ), "standby"),
-    "a bootstrap with troubles": Story(2, (
+    BOOTSTRAP: Story(0, (
         a("copies fail", "each", (0, 1), (0.5, 20), chance=0.4), a("kill agent", "same", (0, 2), (0.2, 10), chance=0.4),
         a("terminate agent", "each", (0, 2), chance=0.4), a("cut from etcd", "same", (0, 2), (1, 20), chance=0.4),
-        a("power off", "same", (0, 2), (20, 90), chance=0.3), a("terminate agent", "each", (0, 10), chance=0.3),
+        a("power off", "same", (0, 2), (40, 119), chance=0.4), a("terminate agent", "each", (0, 10), chance=0.3),
+        a("etcd down", "etcd", (0, 1), (1, 20), chance=0.3),
     )),
     "a copy with troubles": Story(4, (
         a("reinitialize", "same", chance=1.0), a("copies fail", "same", (0, 3), (1, 30), chance=0.4),
@@ -78,10 +83,10 @@ STORIES: dict[str, Story] = {
         a("kill agent", "leader", (0, 4), (0.5, 15), chance=0.3),
         a("freeze agent", "leader", (0, 4), (1, 20), chance=0.2),
     )),
-    "a promotion that is not allowed": Story(2, (
+    HOOK: Story(12, (
         a("hook", "each", (0, 1), (10, 60), other="vetoes", chance=0.5),
         a("hook", "same", (0, 1), (10, 60), other="hangs", chance=0.5), LEADER_GOES,
-        a("terminate agent", "leader", (8, 20), chance=0.3), a("leader key deleted", "etcd", (0, 5), chance=0.3),
+        a("terminate agent", "leader", (8, 20), chance=0.5), a("leader key deleted", "etcd", (0, 5), chance=0.3),
         a("cut from etcd", "leader", (0, 5), (5, 30), chance=0.3), a("kill postmaster", "leader", (0, 3), chance=0.3),
     )),
     "no PostgreSQL that stays up": Story(3, (
@@ -135,6 +140,36 @@ STORIES: dict[str, Story] = {
         a("kill agent", "leader", (0, 5), (0.1, 5), chance=0.9), a("kill agent", "standby", (0, 5), (0.1, 5)),
         a("kill guard", "leader", (0, 5), chance=0.2), a("crash backend", "leader", (0, 5), chance=0.2),
     )),
+    "a watchdog device that comes and goes": Story(2, (
+        a("watchdog device fails", "each", (0, 3), (2, 40), chance=0.6), a("kill postmaster", "leader", (0, 3)),
+        a("restart as standby", "leader", (0, 8), chance=0.3), a("power off", "leader", (0, 10), (5, 30)),
+        a("watchdog device fails", "leader", (0.1, 12), (2, 40)),
+        a("promotions hang", "each", (0, 1), (5, 20), chance=0.4),
+        a("kill agent", "leader", (0, 5), (0.2, 3), chance=0.4),
+    )),
+    "a pause while something starts": Story(2, (
+        a("kill postmaster", "standby", (0, 1), chance=0.6), a("pause", "leader", (0, 1), (10, 60), chance=1.0),
+        a("terminate agent", "each", (0.1, 3), chance=0.9),
+    )),
+    "a pause that ends while an agent is away": Story(2, (
+        a("pause", "standby", (0, 1), (15, 40), chance=1.0), a("kill agent", "leader", (1, 5), (40, 90), chance=1.0),
+        a("cut from etcd", "same", (20, 60), (5, 40), chance=0.3), a("power off", "standby", (10, 40), (10, 60)),
+    ), "leader"),
+    "too few to vote": Story(2, (
+        a("patch synchronous mode", "leader", (0, 1), (60, 90), other="quorum", chance=0.5),
+        a("power off", "leader", (10, 20), (20, 60), chance=1.0), a("power off", "standby", (0, 2), (20, 60)),
+        a("terminate agent", "each", (8, 20), chance=0.7), a("promote by hand", "same", (0, 10), chance=0.2),
+    )),
+    "a standby that is compared": Story(2, (
+        a("power off", "leader", (0, 1), (20, 60), chance=1.0), a("cut", "same", (12, 25), (10, 50), other="leader"),
+        a("reinitialize", "same", (0.5, 12)), a("terminate agent", "same", (0, 5), chance=0.3),
+    )),
+    "a key that goes and comes in a pause": Story(2, (
+        a("pause", "leader", (0, 1), (40, 90), chance=1.0), a("etcd loses answers", "etcd", (2, 5), (20, 40)),
+        a("leader key deleted", "etcd", (1, 8)), a("cut from etcd", "leader", (0, 1.5), (3, 20)),
+        a("lease revoked", "etcd", (1, 8)), a("etcd down", "etcd", (0, 1.5), (3, 20)),
+        a("promote by hand", "each", (0, 5), chance=0.2), a("terminate agent", "same", (0, 10), chance=0.3),
+    )),
     "a killed agent comes back at once": Story(3, (
         a("kill postmaster", "leader", (0, 3), chance=0.4), a("crash backend", "leader", (0, 1), chance=0.3),
         a("orphan backends", "leader", (0, 1), chance=0.3), a("kill agent", "leader", (0, 0.5), (0.1, 3), chance=1.0),
@@ -145,10 +180,15 @@ STORIES: dict[str, Story] = {
 """In a step ``other="same"`` is the story's node."""
 
 
-def told(rng: random.Random, nodes: tuple[str, ...]) -> list[tuple[float, Step, str, str]]:
-    """A story as ``(seconds after its beginning, step, target, other)``."""
+def chosen(rng: random.Random, *, hook: bool) -> str:
+    """The name of a story."""
     names = sorted(STORIES)
-    story = STORIES[rng.choices(names, [STORIES[name].weight for name in names])[0]]
+    return rng.choices(names, [STORIES[name].weight * (hook or name != HOOK) for name in names])[0]
+
+
+def told(rng: random.Random, nodes: tuple[str, ...], name: str) -> list[tuple[float, Step, str, str]]:
+    """A story as ``(seconds after its beginning, step, target, other)``."""
+    story = STORIES[name]
     node = rng.choice(nodes) if story.about == "any" else story.about
     found: list[tuple[float, Step, str, str]] = []
     at = 0.0

@@ -22,7 +22,6 @@ from haagent.core.terms import Instant, LeaseId, Revision, Term, Timeline, later
 from haagent.core.transitions import TABLE
 from haagent.dcs import keys
 from haagent.dcs.etcd import EtcdDcs
-from haagent.dcs.freshness import Freshness
 from haagent.dcs.kv import Delete, Put
 from haagent.dcs.sightings import Sightings
 from haagent.guard.watch import FENCE, WAIT, Step, Watch
@@ -354,9 +353,9 @@ def bootstraps_into_a_wiped_store() -> AbstractContextManager[Any]:
     return _without(140, "let_go", "nobody_has_data")
 
 
-@mutant("a member that came back with old data names a leader of the past")
-def older_answers_believed() -> AbstractContextManager[Any]:
-    return patch.object(Freshness, "judge", lambda self, reply, floor: None)
+@mutant("etcd was set back, and another has led since")
+def key_of_the_past_believed() -> AbstractContextManager[Any]:
+    return _without(1008)
 
 
 @mutant("a busy backend goes on committing after its postmaster has died")

@@ -236,3 +236,23 @@ def test_agent_and_guard_killed_together_are_the_fences_affair() -> None:
         await s.until_whole()
 
     play(script, Knobs(fence=True))
+
+
+def test_agents_restarted_in_a_pause_while_etcd_is_away_stop_nothing() -> None:
+    """Fault 59: pause, then work on etcd and on the agents."""
+
+    async def script(s: Scene) -> None:
+        leader, pid, began = s.leader, s.pid(s.leader), s.now
+        s.do("pause", leader, 90)
+        await s.wait(5)
+        s.do("etcd down", "etcd", 60)
+        await s.wait(5)
+        for name in s.world.hosts:
+            s.do("terminate agent", name)
+        await s.wait(40)
+        assert s.pid(leader) == pid
+        await s.wait(60)
+        await s.until_whole()
+        assert (s.leader, s.pid(leader), s.promotions_since(began)) == (leader, pid, [])
+
+    play(script)

@@ -64,7 +64,7 @@ class Disk:
 
     def spoil(self) -> Data | None:
         """The control file can't be read any more; what was spoilt, None when there was nothing."""
-        data = self.host.data
+        data = self._away or self.host.data
         if data.kind is not DataKind.VALID:
             return None
         data.kind = DataKind.UNREADABLE

@@ -52,6 +52,8 @@ class Host:
         """What pre_promote does: ``agrees``, ``vetoes`` or ``hangs``."""
         self.guard_fails = 0
         """No guard can be started while it is not 0."""
+        self.device_fails = 0
+        """There is no watchdog device while it is not 0."""
         self.copy_fails = 0
         """No initdb, base backup or rewind succeeds while it is not 0."""
         self.starts_fail = 0
@@ -122,7 +124,7 @@ class Host:
             other.name
             for other in self.world.hosts.values()
             if other is not self
-            and other.data.kind is DataKind.VALID
+            and (other.data.kind is DataKind.VALID or (other.server is not None and other.server.writable))
             and (self.data.system_id is None or other.data.system_id == self.data.system_id)
         )
         if self.data.kind not in (DataKind.ABSENT, DataKind.EMPTY):

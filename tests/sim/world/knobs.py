@@ -110,6 +110,8 @@ def draw(seed: int) -> Knobs:
         commit_every=rng.choice((0.5, 1.0, 3.0)),
         rogue_every=rng.choice((0.5, 2.0, 2.0)),
         fences=fences,
+        watchdog=more.choice(("off", "off", "automatic", "required")) if ttl >= 10 else "off",
+        safety_margin=more.choice((5, -1)),
         fence_required=more.random() < 0.3 and fences.count("installed") >= max(2, len(names) - 1),
         pre_promote=more.random() < 0.25,
         may_discard=more.random() < 0.85,

@@ -328,6 +328,8 @@ class SimPostgres:
         await self._touch()
         if data.kind is not DataKind.VALID:
             raise Refused(f"the data directory is {data.kind.value}")
+        if self.host.copy_fails and self.host.random.random() < 0.8:
+            raise Refused("pg_rewind: no space is left for what it would copy")
         theirs = await self._ask_other(source, 3.0)
         if theirs.system_id != data.system_id:
             raise Refused("source and target are from different systems")

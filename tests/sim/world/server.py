@@ -213,13 +213,16 @@ class Server:
 
     def orphan(self, linger: float) -> None:
         """SIGKILL to the postmaster alone: its children see that and end, but a busy backend goes on for a while."""
-        if self.phase is not Phase.PRIMARY or self.ended or self.orphaned:
+        if self.phase is Phase.STARTING or self.ended or self.orphaned:
             self.end("SIGKILL to the postmaster")
             return
         self.orphaned = True
         for stream in list(self.streams):
             self._hang_up(stream)
         self.streams.clear()
+        if self.receiver is not None:
+            self._leave(self.receiver)
+            self.receiver = None
         self.world.loop.later(linger, self.end, "its last backend ended")
         self.host.postmaster_ended()
 
@@ -285,7 +288,7 @@ class Server:
         await asyncio.sleep(self.world.speed.promote * self.random.uniform(0.3, 1.5))
         while self.host.promotions_hang:
             await asyncio.sleep(0.1)
-        if self.phase is not Phase.RECOVERY:
+        if self.phase is not Phase.RECOVERY or self.orphaned:
             return
         if self.receiver is not None:
             self._leave(self.receiver)
@@ -469,7 +472,7 @@ class Server:
 
     async def _receive_for_ever(self) -> None:
         """The walreceiver: connect, stream while the connection lives, try again."""
-        while self.phase is Phase.RECOVERY:
+        while self.phase is Phase.RECOVERY and not self.orphaned:
             self._wake.clear()
             config = self.data.configured
             if config is not None and config.upstream is not None:
@@ -493,7 +496,8 @@ class Server:
         if not (network.open(here, upstream_host) and network.open(upstream_host, here)):
             return
         await asyncio.sleep(3 * network.delay(here, upstream_host))
-        stream = upstream.accept(self, name) if self.phase is Phase.RECOVERY else None
+        follows = self.phase is Phase.RECOVERY and not self.orphaned
+        stream = upstream.accept(self, name) if follows else None
         if stream is None:
             return
         self.receiver = stream

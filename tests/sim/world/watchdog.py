@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from haagent.core.facts import WatchdogFacts
 from haagent.core.terms import Instant
+from haagent.ports import Refused
 from haagent.watchdog.device import WatchdogSettings
 from tests.sim.world.events import Note
 
@@ -56,16 +58,39 @@ class SimWatchdog:
         self._facts = WatchdogFacts(settings.mode, settings.device, left=host.device.runs)
 
     def facts(self) -> WatchdogFacts:
+        known, now = self._facts, self._host.clock.now()
+        if known.mode == "off":
+            return known
+        if known.open and self._host.device_fails:  # the keepalive fails, and the timer runs on
+            self._facts = known = replace(known, open=False, left=True, timeout_s=None)
+        why = "no such device" if self._host.device_fails else ""
+        if not known.open and (why or known.why):
+            since = known.absent_since or now
+            self._facts = replace(known, why=why, absent_since=since if why else None)
         return self._facts
 
     async def open(self, ttl: float, timeout: float) -> None:
-        seconds = self._settings.timeout_for(ttl)
+        try:
+            if self._host.device_fails:
+                raise Refused("no such device")
+            seconds = self._settings.timeout_for(ttl)
+        except Refused as why:
+            now = self._host.clock.now()
+            since = self._facts.absent_since or now
+            self._facts = replace(self._facts, why=str(why), failed_at=now, absent_since=since)
+            if self._settings.mode == "required":
+                raise
+            return
         self._host.device.feed(seconds)
         self._facts = WatchdogFacts(self._settings.mode, self._settings.device, True, seconds)
 
     def feed(self, until: Instant, ttl: float) -> None:
-        if self._facts.open:
-            left = min(self._settings.timeout_for(ttl), int(until - self._host.clock.now()))
+        if self.facts().open:
+            try:
+                full = self._settings.timeout_for(ttl)
+            except Refused:
+                return
+            left = min(full, int(until - self._host.clock.now()))
             if left >= 1:
                 self._host.device.feed(left)
 

@@ -23,6 +23,8 @@ from tests.builders import (
     a_primary,
     a_primary_view,
     a_reply,
+    a_silent_dcs,
+    a_standby,
     a_view,
     stopped,
 )
@@ -92,5 +94,21 @@ def test_a_leader_key_that_came_back_is_given_up_when_a_peer_has_a_later_history
     plan = decide(replace(view, peers=ahead))
     assert plan.row == 1008
     assert Resign(TERM) in plan.actions
+    leading = a_poll(a_reply("b", timeline=1, in_recovery=False, leads=True))
+    assert decide(replace(view, peers=leading)).row == 1008
     mine = a_cluster(claimed=Timeline(2))
     assert decide(replace(view, peers=ahead, cluster=mine)).row == 1016, "it crashed before its first checkpoint"
+
+
+def test_a_new_agent_in_a_pause_leaves_a_running_primary_alone_while_etcd_is_away() -> None:
+    """Fault 59: it remembers the pause; work on etcd is what pauses are for."""
+    paused = replace(a_view().settings, pause=True)
+    view = a_view(settings=paused, memory=a_memory(State.FENCED), postgres=a_primary(), cluster=a_silent_dcs())
+    assert decide(view).row == 1023
+    assert decide(replace(view, settings=replace(paused, pause=False))).row == 1026
+
+
+def test_a_leader_that_is_a_standby_in_a_pause_is_not_promoted() -> None:
+    view = a_primary_view(memory=a_memory(State.FENCED), postgres=a_standby(), peers=a_poll())
+    assert decide(view).row == 1014
+    assert decide(replace(view, settings=replace(view.settings, pause=True))).row == 1015
