@@ -27,6 +27,7 @@ from tests.sim.checkers.routing import OneRoute
 from tests.sim.checkers.strays import StraysEnd
 from tests.sim.checkers.under_lease import UnderLease
 from tests.sim.world.events import (
+    STARTS,
     Acked,
     Committed,
     Corrupted,
@@ -155,7 +156,10 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     ),
     (
         OneCluster(),
-        [identity("a", ""), identity("a", "7"), identity("by hand", "9"), identity("b", "7")],
+        [
+            *(identity("a", ""), identity("a", "7"), identity("by hand", "9"), identity("b", "7")),
+            *(Note(1, "c", STARTS), identity("c", "8"), identity("c", "7"), A_LEADS, Note(1, "b", STARTS)),
+        ],
         [identity("b", "8")],
         "b published 8",
     ),

@@ -353,11 +353,6 @@ def bootstraps_into_a_wiped_store() -> AbstractContextManager[Any]:
     return _without(140, "let_go", "nobody_has_data")
 
 
-@mutant("etcd was set back, and another has led since")
-def key_of_the_past_believed() -> AbstractContextManager[Any]:
-    return _without(1008)
-
-
 @mutant("a busy backend goes on committing after its postmaster has died")
 def orphans_not_seen() -> AbstractContextManager[Any]:
     probe = SimPostgres.probe

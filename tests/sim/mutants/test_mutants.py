@@ -21,8 +21,6 @@ class Catch:
     knobs: Knobs = Knobs()
 
 
-WIPES = tuple(Deed(43 + 2.1 * number, "etcd wiped", "etcd") for number in range(8))
-
 CAUGHT = {
     "guard removed": Catch((Deed(40, "freeze agent", "leader", 60),), ("within permit",)),
     "fence told of no end": Catch(
@@ -30,20 +28,18 @@ CAUGHT = {
     ),
     "pause ignored": Catch((Deed(40, "pause", "standby", 100), Deed(50, "power off", "leader", 90)), ("pause",)),
     "bootstraps into a wiped store": Catch(
-        (Deed(40, "copies fail", "c", 3), Deed(40, "reinitialize", "c"), *WIPES), ("one cluster",)
-    ),
-    "key of the past believed": Catch(
         (
-            Deed(40, "etcd backed up", "etcd"),
-            Deed(41, "power off", "leader", 14),
-            Deed(55.4, "etcd restored", "etcd"),
+            *(Deed(40, "copies fail", "standby", 7), Deed(40, "reinitialize", "standby")),
+            *(Deed(45, "power off", "leader", 60), Deed(48, "etcd wiped", "etcd")),
         ),
-        ("one writer", "under lease"),
+        ("one cluster",),
     ),
     "orphans not seen": Catch(
         (Deed(40, "orphan backends", "leader", strength=1.0),), ("leader key",), Knobs(primary_start_timeout=0.0)
     ),
-    "promotion by hand left alone": Catch((Deed(40, "promote by hand", "standby"),), ("strays end",)),
+    "promotion by hand left alone": Catch(
+        (Deed(40, "promote by hand", "standby"), Deed(80, "etcd compacts", "etcd")), ("strays end",)
+    ),
     "vanished key taken at once": Catch(
         (Deed(40, "isolate", "leader", 40), Deed(40.5, "leader key deleted", "etcd")), ("one writer", "under lease")
     ),

@@ -25,6 +25,9 @@ class Event:
         return f"{self.at:12.4f}  {self.where:<8}  {type(self).__name__:<12}  {said}"
 
 
+STARTS = "agent starts"
+
+
 @dataclass(frozen=True, slots=True)
 class Note(Event):
     """A fact of the run worth a line: a fault, its end, a phase."""

@@ -11,7 +11,7 @@ from haagent.core.facts import DataKind
 from haagent.core.terms import Instant
 from haagent.guard.watch import Report
 from tests.sim.world.disk import Disk
-from tests.sim.world.events import Crashed, DataGone, Note
+from tests.sim.world.events import STARTS, Crashed, DataGone, Note
 from tests.sim.world.guard import GuardProcess
 from tests.sim.world.server import CommitFailedError, Server
 from tests.sim.world.time import Clock, Process
@@ -201,6 +201,7 @@ class Host:
             process.freeze()
         self.agent_process = process
         self.able_again()
+        self.world.log(Note(self.world.now, self.name, STARTS))
         process.spawn(self._run_agent(process), "main")
 
     async def _run_agent(self, process: Process) -> None:
