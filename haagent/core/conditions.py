@@ -214,6 +214,11 @@ def initialize_orphaned(v: View) -> bool:
     )
 
 
+def never_led(v: View) -> bool:
+    """This agent has not seen a leader since it was started: as far as it knows there never was one."""
+    return v.memory.last_leader is None
+
+
 def nobody_has_data(v: View) -> bool:
     """No other member shows a copy of a cluster: where one does, the keys were lost and not the cluster."""
     members = v.snapshot.members if v.snapshot else ()

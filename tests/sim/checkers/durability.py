@@ -1,5 +1,6 @@
 """In a synchronous mode an acknowledged commit is in the history of every later primary, unless an operator forced one.
 
+When operators change the mode, the promise begins anew with the next word of the leader in the ``sync`` key.
 A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more. Nor is what
 a server acknowledges that other hands made writable, or whose node believes the cluster paused; nor does it hold for a
 standby that streamed onto a history which other hands had parted from its own, and confirmed what it did not have. The
@@ -21,12 +22,18 @@ class SynchronousCommitsLast(Checker):
     def __init__(self) -> None:
         self._acked: dict[int, int] = {}
         self._leader: str | None = None
+        self._mode: object = None
         self._forced: set[str] = set()
         self._spoilt: set[str] = set()
 
     def see(self, event: Event) -> str | None:
         if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
             self._acked.clear()
+        if isinstance(event, KeyWritten) and event.key == "config" and event.value != "(deleted)":
+            mode, self._mode = self._mode, json.loads(event.value).get("synchronous_mode")
+            if mode != self._mode:
+                self._acked.clear()
+                self._leader = None
         if isinstance(event, KeyWritten) and event.key == "sync":
             self._leader = None if event.value == "(deleted)" else json.loads(event.value)["leader"]
         elif isinstance(event, KeyWritten) and event.key == "failover" and event.value != "(deleted)":

@@ -350,7 +350,7 @@ def pause_ignored() -> AbstractContextManager[Any]:
 
 @mutant("the keys were lost, not the cluster")
 def bootstraps_into_a_wiped_store() -> AbstractContextManager[Any]:
-    return _without(140, "let_go", "nobody_has_data")
+    return _without(140, "let_go", "never_led", "nobody_has_data")
 
 
 @mutant("a busy backend goes on committing after its postmaster has died")

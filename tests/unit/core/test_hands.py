@@ -48,10 +48,13 @@ EMPTY = {"leader": None, "initialize": None, "config": None}
 def test_nobody_bootstraps_while_a_member_has_data(role: str) -> None:
     """Fault 43: the keys were lost, not the cluster."""
     cluster = a_cluster(a_member("a", role=role), a_member("b", role="uninitialized"), **EMPTY)
-    assert decide(a_view(memory=a_memory(State.VACANT), postgres=stopped(DataKind.EMPTY), cluster=cluster)).row == 199
+    new = a_memory(State.VACANT, last_leader=None)
+    assert decide(a_view(memory=new, postgres=stopped(DataKind.EMPTY), cluster=cluster)).row == 199
     fresh = a_cluster(a_member("a", role="uninitialized"), **EMPTY)
-    plan = decide(a_view(memory=a_memory(State.VACANT), postgres=stopped(DataKind.EMPTY), cluster=fresh))
+    plan = decide(a_view(memory=new, postgres=stopped(DataKind.EMPTY), cluster=fresh))
     assert plan.memory.state is State.INITIALIZING
+    known = replace(new, last_leader="c")
+    assert decide(a_view(memory=known, postgres=stopped(DataKind.EMPTY), cluster=fresh)).row == 199
 
 
 def test_nobody_bootstraps_while_the_last_leader_may_live() -> None:
@@ -61,7 +64,7 @@ def test_nobody_bootstraps_while_the_last_leader_may_live() -> None:
         beat = Heartbeat(TERM, Revision(int(TERM) + 5), later(NOW, -seconds_ago), 10.0, "a")
         return replace(a_cluster(a_member("b", role="uninitialized"), **EMPTY), heartbeat=beat)
 
-    vacant = {"memory": a_memory(State.VACANT), "postgres": stopped(DataKind.EMPTY)}
+    vacant = {"memory": a_memory(State.VACANT, last_leader=None), "postgres": stopped(DataKind.EMPTY)}
     assert decide(a_view(**vacant, cluster=seen(5))).row == 199
     assert decide(a_view(**vacant, cluster=seen(11))).row == 140
 
