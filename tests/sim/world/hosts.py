@@ -93,6 +93,8 @@ class Host:
     def start_server(self, *, primary: bool) -> Server:
         self._pids += 1
         self.server = Server(self.world, self, self._pids, primary=primary)
+        for _ in range(self.freezes):
+            self.server.process.freeze()
         return self.server
 
     def kill_tree(self, delay: float, how: str) -> None:
@@ -182,7 +184,7 @@ class Host:
 
     def start_guard(self, term: int = 0, until: float | None = None) -> GuardProcess:
         self.guard = GuardProcess(self.world, self, term, until)
-        if self.freezes:
+        for _ in range(self.freezes):
             self.guard.process.freeze()
         return self.guard
 
@@ -197,7 +199,7 @@ class Host:
         if not self.up or not self.agent_wanted or (self.agent_process is not None and self.agent_process.alive):
             return
         process = Process(self.world.loop, f"{self.name}/agent", self.clock)
-        if self.freezes:
+        for _ in range(self.freezes):
             process.freeze()
         self.agent_process = process
         self.able_again()
