@@ -73,7 +73,9 @@ class Operators:
         stored = snapshot.config.document if snapshot.config else {}
         wanted = self.world.knobs.document()
         patch = {key: wanted.get(key) for key in {*stored, *wanted} if stored.get(key) != wanted.get(key)}
-        if snapshot.config is not None and patch:
+        if snapshot.config is None and view.settings.pause:
+            await self._ask("put_config", name, wanted)
+        elif snapshot.config is not None and patch:
             await self._ask("patch_config", name, patch)
         elif view.memory.scheduled_restart is not None:
             await self._ask("delete_restart", name, {})
