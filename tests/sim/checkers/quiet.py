@@ -6,13 +6,16 @@ from tests.sim.checkers.base import Checker
 from tests.sim.checkers.liveness import QUIET
 from tests.sim.world.events import Event, Fault, KeyWritten, LeaderKeyChanged, Note, StateChanged
 
+LATE_S = 2.0
+"""A write whose answer got lost on the way is made again; both may arrive."""
+
 
 class Quiet(Checker):
     name = "quiet"
 
     def __init__(self) -> None:
         self._quiet = False
-        self._values: dict[str, str] = {}
+        self._values: dict[str, tuple[float, str]] = {}
 
     def see(self, event: Event) -> str | None:
         if isinstance(event, Note) and event.text == QUIET:
@@ -28,8 +31,9 @@ class Quiet(Checker):
         return None
 
     def _judge_write(self, event: KeyWritten) -> str | None:
-        before = self._values.get(event.key)
-        self._values[event.key] = event.value
-        if self._quiet and event.key != "leader" and before == event.value:
+        written_at, before = self._values.get(event.key, (0.0, None))
+        self._values[event.key] = (event.at, event.value)
+        again = before == event.value and event.at - written_at > LATE_S
+        if self._quiet and event.key != "leader" and again:
             return f"{event.by} wrote the key {event.key} again, and nothing in it had changed"
         return None
