@@ -305,8 +305,14 @@ def failsafe_counted_from_the_answer() -> AbstractContextManager[Any]:
 
 
 @mutant("the primary still goes on by the promise that its previous agent gave")
-def promise_forgotten_by_a_restart() -> AbstractContextManager[Any]:
-    return patch.object(failsafe, "inherited", lambda *given: None)
+@contextmanager
+def promise_forgotten_by_a_restart() -> Iterator[None]:
+    """Without the promise it would still wait a ttl for a leader that it never heard: that is left out too."""
+    with (
+        patch.object(failsafe, "inherited", lambda *given: None),
+        patch.object(conditions, "unheard_at", lambda view: view.now),
+    ):
+        yield
 
 
 @mutant("who has joined meanwhile was never asked")
