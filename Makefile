@@ -105,7 +105,15 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 .PHONY: test
 test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration, compat
 	@$(MAKE) --no-print-directory $(VENV)/.installed clients
-	@timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest $(if $(SIM_HOURS),--sim-hours $(SIM_HOURS))
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-integration test-others
+
+# Real clusters leave a machine idle most of the time: the two run beside each other.
+PYTEST := timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest --durations=15
+.PHONY: test-integration test-others
+test-integration:
+	@$(PYTEST) tests/integration
+test-others:
+	@$(PYTEST) --ignore=tests/integration $(if $(SIM_HOURS),--sim-hours $(SIM_HOURS))
 
 .PHONY: check
 check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, unit tests
