@@ -29,8 +29,8 @@ CAUGHT = {
     "pause ignored": Catch((Deed(40, "pause", "standby", 100), Deed(50, "power off", "leader", 90)), ("pause",)),
     "bootstraps into a wiped store": Catch(
         (
-            *(Deed(40, "copies fail", "standby", 7), Deed(40, "reinitialize", "standby")),
-            *(Deed(45, "power off", "leader", 60), Deed(48, "etcd wiped", "etcd")),
+            *(Deed(40, "copies fail", "a", 15), Deed(40, "reinitialize", "a")),
+            *(Deed(45, "power off", "b", 40), Deed(45, "power off", "c", 40), Deed(50, "etcd wiped", "etcd")),
         ),
         ("one cluster",),
     ),
