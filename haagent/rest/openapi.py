@@ -21,6 +21,7 @@ _DOCUMENT_TYPES = {
     "cluster": "object",
     "failsafe": "object",
     "journal": "array",
+    "doctor": "object",
     "openapi": "object",
 }
 _UNSAFE_JSON = frozenset({"patch_config", "put_config"})
