@@ -392,6 +392,8 @@ TABLE: tuple[Row, ...] = (
         "PostgreSQL did not become writable within primary_start_timeout", wake_s=0.05),
     Row(755, S.PROMOTING, (c.answers, c.in_recovery, promote_stuck), S.PROMOTING, o.promote_again,
         "PostgreSQL is still in recovery: the promotion is asked again", wake_s=0.1),
+    Row(790, S.PROMOTING, (guardless,), S.PROMOTING, o.rearm,
+        "a pause ended, or the guard was lost, while PostgreSQL starts: the guard is given the permit", wake_s=0.1),
     Row(799, S.PROMOTING, (), S.PROMOTING, o.say_replay,
         "PostgreSQL is on its way to being writable", wake_s=0.03),
     # --- primary ---

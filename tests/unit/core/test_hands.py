@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from haagent.core.actions import Resign, StopPostgres
+from haagent.core.actions import ArmGuard, Resign, StopPostgres
 from haagent.core.decide import decide
 from haagent.core.facts import ClusterFacts, DataKind, Divergence, GuardFacts, Heartbeat
 from haagent.core.states import State
@@ -39,6 +39,17 @@ def test_a_resume_after_a_long_pause_arms_the_guard_instead_of_giving_up() -> No
     in_vain = replace(plan.memory, guardless_since=later(NOW, -11))
     assert decide(a_primary_view(guard=idle, memory=in_vain)).row == 848
     assert decide(a_primary_view(memory=in_vain)).memory.guardless_since is None
+
+
+def test_a_resume_while_postgresql_starts_arms_the_guard_before_it_is_writable() -> None:
+    """In the pause it was started without a permit; the simulator saw its first commits made without one."""
+    starting = replace(a_primary(), starting=True, server=None)
+    idle = GuardFacts(alive=True, heard_at=NOW)
+    memory = a_memory(State.PROMOTING, promoted_at=NOW)
+    plan = decide(a_primary_view(guard=idle, memory=memory, postgres=starting))
+    assert plan.row == 790
+    assert any(isinstance(action, ArmGuard) for action in plan.actions)
+    assert decide(a_primary_view(memory=memory, postgres=starting)).row == 799
 
 
 EMPTY = {"leader": None, "initialize": None, "config": None}
