@@ -123,7 +123,7 @@ def test_promotion_that_hangs_goes_to_the_other_standby(cluster: Cluster) -> Non
     old = cluster.primary()
     stuck = min(cluster.standbys(), key=lambda node: node.name)
     flag = stuck.place.directory / "hang"
-    command = "test -e ../hang && exec sleep 600; false"
+    command = "while test -e ../hang; do sleep 0.2; done; false"
     limits = {"primary_start_timeout": 4, "postgresql": {"parameters": {"restore_command": command}}}
     assert old.rest("PATCH", "/config", limits).status == 200
     try:
