@@ -53,14 +53,14 @@ def test_configuration_and_restarts(cluster: Cluster, patronictl: Patronictl) ->
     """edit-config, restart, reload: a parameter is changed, waits for its restart, and is in force after it."""
     scope, nodes = cluster.settings.scope, len(cluster.nodes)
     before = cluster.primary().sql("SHOW max_connections")[0][0]
-    said = patronictl("edit-config", "-p", "max_connections=117", "-s", "maximum_lag_on_failover=2097152", "--force")
+    said = patronictl("edit-config", "-p", "max_connections=127", "-s", "maximum_lag_on_failover=2097152", "--force")
     assert "Configuration changed" in said
     wait_until(lambda: all("Pending restart" in row for row in _members(patronictl).values()), "pending restarts", 15)
-    assert patronictl("list").count(f"max_connections: {before}->117") == nodes
+    assert patronictl("list").count(f"max_connections: {before}->127") == nodes
     said = patronictl("restart", scope, "--pending", "--timeout", "30s", "--force")
     assert said.count("Success: restart on member") == nodes
     cluster.wait_whole()
-    assert {node.sql("SHOW max_connections")[0][0] for node in cluster.nodes} == {"117"}
+    assert {node.sql("SHOW max_connections")[0][0] for node in cluster.nodes} == {"127"}
     said = patronictl("reload", scope, "--force")
     assert said.count("Reload request received for member") == nodes
     assert '"maximum_lag_on_failover": 2097152' in cluster.nodes[0].rest("GET", "/config").text
@@ -120,4 +120,4 @@ def test_removed_while_it_runs(cluster: Cluster, patronictl: Patronictl) -> None
     assert identifier is not None
     assert restored.value == identifier.value
     assert record.longest_gap("direct", record.attempts[0].started_at, record.attempts[-1].ended_at).length_s < 2
-    assert '"max_connections": 117' in cluster.nodes[0].rest("GET", "/config").text
+    assert '"max_connections": 127' in cluster.nodes[0].rest("GET", "/config").text
