@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from haagent.config import parameters as rules
+from haagent.config.values import Address
 
 PLACEHOLDER = "change-me"
 LOCAL = frozenset({"data_directory", "config_file", "hba_file", "ident_file", "external_pid_file"})
@@ -53,14 +54,14 @@ def render(found: Found) -> str:
         "scope": found.scope,
         "name": found.name,
         "etcd3": {"hosts": ["127.0.0.1:2379"]},
-        "restapi": {"listen": "0.0.0.0:8008", "connect_address": _at(found.host, 8008)},
+        "restapi": {"listen": "0.0.0.0:8008", "connect_address": str(Address(found.host, 8008))},
         "bootstrap": {
             "dcs": {"postgresql": {"use_pg_rewind": True, "parameters": shared}},
             "initdb": [{"encoding": found.encoding}, *(["data-checksums"] if found.checksums else [])],
         },
         "postgresql": {
             "listen": f"{found.listen_addresses or '127.0.0.1'}:{found.port}",
-            "connect_address": _at(found.host, found.port),
+            "connect_address": str(Address(found.host, found.port)),
             "data_dir": found.data_dir,
             **({"config_dir": found.config_dir} if found.config_dir != found.data_dir else {}),
             **({"bin_dir": found.bin_dir} if found.bin_dir else {}),
@@ -86,7 +87,3 @@ def _parameters(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str
     }
     shared = {name: value for name, value in kept.items() if name in rules.SHARED_DEFAULTS}
     return shared, {name: value for name, value in kept.items() if name not in shared and name not in OF_INITDB}
-
-
-def _at(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

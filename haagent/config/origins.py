@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from haagent.config import parameters as rules
 from haagent.config.field import Field, Path, Where
 from haagent.config.fields import DYNAMIC_FIELDS, LOCAL_FIELDS
 from haagent.config.load import Config
-from haagent.config.values import Address, Listen, Secret
+from haagent.config.render import flow
+from haagent.config.values import Secret
 from haagent.core.facts import Document
 
 DEFAULT = "default"
@@ -83,7 +82,7 @@ def _parameters(config: Config, dcs: Dcs) -> Iterator[str]:
             origin = _dynamic_origin(dcs)
         if name in own and name not in rules.SHARED_DEFAULTS:
             origin = config.origins.get(PARAMETERS, config.source)
-        yield _line(f"postgresql.parameters.{name}", _flow(value), origin)
+        yield _line(f"postgresql.parameters.{name}", flow(value), origin)
 
 
 def _names(section: Any) -> set[str]:
@@ -104,19 +103,7 @@ def _value(config: Config, path: Path) -> Any:
 def _shown(row: Field, value: Any) -> str:
     if row.secret or isinstance(value, Secret):
         return HIDDEN if value else "''"
-    return _flow(value)
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, Address | Listen):
-        value = str(value)
-    return str(yaml.safe_dump(_plain(value), default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+    return flow(value)
 
 
 def _line(key: str, value: str, origin: str) -> str:

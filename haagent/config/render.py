@@ -118,16 +118,23 @@ def _sample_row(row: Field, path: tuple[str, ...], depth: int) -> Iterator[str]:
     key = ".".join(path)
     value = IN_SAMPLE.get(key, row.example if row.example is not None else row.default)
     empty = value is None or value == "" or value == () or value == {} or isinstance(value, values.Secret)
-    text = "" if empty else " " + _flow(value)
+    text = "" if empty else " " + flow(value)
     note = "" if row.effective else " Accepted, has no effect yet."
     yield f"{'  ' * depth}# {row.doc}{note}"
     yield f"{'  ' * depth}{'' if key in SHOWN_IN_USE else '#'}{path[-1]}:{text}"
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """A value as YAML on one line."""
-    plain = list(value) if isinstance(value, tuple) else value
-    return str(yaml.safe_dump(plain, default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
+    return str(yaml.safe_dump(_plain(value), default_flow_style=True, width=10_000)).removesuffix("...\n").strip()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, values.Address | values.Listen):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _summary(cls: type) -> str:
@@ -187,7 +194,7 @@ def _line(row: Field, dynamic: bool) -> str:
 def _default(row: Field) -> str:
     if row.secret or row.default in (None, "", (), {}):
         return ""
-    return f"`{_flow(row.default)}`"
+    return f"`{flow(row.default)}`"
 
 
 # --- the JSON schema ----------------------------------------------------------------------------------------------

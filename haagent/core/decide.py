@@ -43,11 +43,15 @@ def decide(v: View) -> Plan:
     """What to do now. AssertionError when the plan would break a law: the agent then ends, and the permit runs out."""
     replies, memory = intents.admit(v)
     memory = replace(
-        memory, slots_seen=publish.slots_seen(v), history_of=publish.history_of(v), claim=timelines.claim_of(v)
+        memory,
+        slots_seen=publish.slots_seen(v),
+        history_of=publish.history_of(v),
+        claim=timelines.claim_of(v),
+        leaderless_since=_leaderless_since(v),
+        **synchrony.remembered(v),
+        **stalls.remembered(v),
     )
-    memory = replace(memory, leaderless_since=_leaderless_since(v))
-    v = replace(v, memory=replace(memory, **synchrony.remembered(v), **stalls.remembered(v)))
-    memory = v.memory
+    v = replace(v, memory=memory)
     row = first_fit(v)
     orders = row.do(v)
     changes = dict(orders.memory)

@@ -65,11 +65,30 @@ class Driver(Protocol):
         ...
 
 
-class KernelDevice:
+class _Opened:
+    """What both kinds have in common: the bytes that the kernel's device takes."""
+
+    def __init__(self, path: str, flags: int) -> None:
+        self._file = os.open(path, flags)
+
+    def beat(self) -> None:
+        os.write(self._file, b"1")
+
+    def stop(self) -> None:
+        try:
+            os.write(self._file, b"V")
+        finally:
+            os.close(self._file)
+
+    def drop(self) -> None:
+        os.close(self._file)
+
+
+class KernelDevice(_Opened):
     """A character device of the kernel's watchdog subsystem; its timer starts with the construction."""
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY)
+        super().__init__(path, os.O_WRONLY)
         try:
             options, _, identity = _INFO.unpack(fcntl.ioctl(self._file, WDIOC_GETSUPPORT, bytes(_INFO.size)))
             self._settable = bool(options & WDIOF_SETTIMEOUT)
@@ -84,42 +103,18 @@ class KernelDevice:
             return int(_INT.unpack(fcntl.ioctl(self._file, WDIOC_SETTIMEOUT, _INT.pack(seconds)))[0])
         return int(_INT.unpack(fcntl.ioctl(self._file, WDIOC_GETTIMEOUT, _INT.pack(0)))[0])
 
-    def beat(self) -> None:
-        os.write(self._file, b"1")
 
-    def stop(self) -> None:
-        try:
-            os.write(self._file, b"V")
-        finally:
-            os.close(self._file)
-
-    def drop(self) -> None:
-        os.close(self._file)
-
-
-class Fifo:
+class Fifo(_Opened):
     """A FIFO in place of a device, for trials: ``Ctimeout=N`` and a newline, ``1`` for each keepalive, ``V``."""
 
     stoppable = True
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        super().__init__(path, os.O_WRONLY | os.O_NONBLOCK)
 
     def set_timeout(self, seconds: int) -> int:
         os.write(self._file, b"Ctimeout=%d\n" % seconds)
         return seconds
-
-    def beat(self) -> None:
-        os.write(self._file, b"1")
-
-    def stop(self) -> None:
-        try:
-            os.write(self._file, b"V")
-        finally:
-            os.close(self._file)
-
-    def drop(self) -> None:
-        os.close(self._file)
 
 
 DRIVERS: dict[str, type[KernelDevice] | type[Fifo]] = {"default": KernelDevice, "testing": Fifo}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from tests.compat.clients import Patronictl
 from tests.real.cluster import Cluster
 from tests.real.programs import haagent
 from tests.real.settings import PASSWORD, ClusterSettings
-from tests.real.shared import Shared, add_logs, note_logs
+from tests.real.shared import Shared, note_logs
+from tests.real.shared import pytest_runtest_makereport as pytest_runtest_makereport
 
 LOCAL: dict[str, dict[str, Any]] = {
     "restapi": {"authentication": {"username": "operator", "password": PASSWORD}},
@@ -42,13 +43,3 @@ def cluster(shared: Shared, request: pytest.FixtureRequest) -> Cluster:
 def patronictl(cluster: Cluster) -> Patronictl:
     """Patroni's command line."""
     return Patronictl(cluster)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the agents said during a test that failed."""
-    report = yield
-    add_logs(item, report)
-    return report

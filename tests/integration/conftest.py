@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ from tests.chaos.freezer import Freezer
 from tests.real.cluster import Cluster
 from tests.real.programs import AgentProgram, haagent, patroni
 from tests.real.settings import ClusterSettings
-from tests.real.shared import Shared, add_logs, note_logs
+from tests.real.shared import Shared, note_logs
+from tests.real.shared import pytest_runtest_makereport as pytest_runtest_makereport
 
 
 def pytest_configure() -> None:
@@ -58,13 +59,3 @@ def freezer() -> Iterator[Freezer]:
     with Freezer() as freezer:
         assert freezer.works, "no freezer of control groups version 1 on this machine"
         yield freezer
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the agents said during a test that failed."""
-    report = yield
-    add_logs(item, report)
-    return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,10 +65,13 @@ def note_logs(item: pytest.Item, cluster: Cluster) -> None:
     item.stash[_LOGS] = {node.log: node.log.stat().st_size for node in cluster.nodes}
 
 
-def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Show what the agents said during a test that failed."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the agents said during a test that failed; for a conftest to take over."""
+    report = yield
     if report.failed:
         for log, offset in item.stash.get(_LOGS, {}).items():
             if log.exists():
                 said = log.read_text(errors="replace")[offset:]
                 report.sections.append((f"{log.parent.name}'s log", said[-TAIL:]))
+    return report

@@ -59,30 +59,28 @@ def _slow(world: World, deed: Deed) -> End:
     return heal
 
 
-def _slow_answers(world: World, deed: Deed) -> End:
-    """What etcd answers takes up to two seconds to arrive; what it is asked arrives at once."""
-    links = [(member, deed.target) for member in MEMBERS]
+def _slowed(world: World, links: list[tuple[str, str]], strength: float) -> End:
+    """One-way links over which everything takes up to two seconds."""
     for link in links:
-        world.network.slow[link] = Weather(2 * deed.strength, 0.05)
+        world.network.slow[link] = Weather(2 * strength, 0.05)
 
     def heal() -> None:
         for link in links:
             world.network.slow.pop(link, None)
 
     return heal
+
+
+def _slow_answers(world: World, deed: Deed) -> End:
+    """What etcd answers takes up to two seconds to arrive; what it is asked arrives at once."""
+    links = [(member, deed.target) for member in MEMBERS]
+    return _slowed(world, links, deed.strength)
 
 
 def _slow_peers(world: World, deed: Deed) -> End:
     """What other nodes answer to this one takes up to two seconds to arrive; what it asks arrives at once."""
     links = [(name, deed.target) for name in world.hosts if name != deed.target]
-    for link in links:
-        world.network.slow[link] = Weather(2 * deed.strength, 0.05)
-
-    def heal() -> None:
-        for link in links:
-            world.network.slow.pop(link, None)
-
-    return heal
+    return _slowed(world, links, deed.strength)
 
 
 KINDS = {

@@ -211,18 +211,22 @@ class Server:
         else:
             stream.stalled_at = stream.stalled_at or self.world.now
 
-    def orphan(self, linger: float) -> None:
-        """SIGKILL to the postmaster alone: its children see that and end, but a busy backend goes on for a while."""
-        if self.phase is Phase.STARTING or self.ended or self.orphaned:
-            self.end("SIGKILL to the postmaster")
-            return
-        self.orphaned = True
+    def _end_replication(self) -> None:
+        """Senders and receiver are gone."""
         for stream in list(self.streams):
             self._hang_up(stream)
         self.streams.clear()
         if self.receiver is not None:
             self._leave(self.receiver)
             self.receiver = None
+
+    def orphan(self, linger: float) -> None:
+        """SIGKILL to the postmaster alone: its children see that and end, but a busy backend goes on for a while."""
+        if self.phase is Phase.STARTING or self.ended or self.orphaned:
+            self.end("SIGKILL to the postmaster")
+            return
+        self.orphaned = True
+        self._end_replication()
         self.world.loop.later(linger, self.end, "its last backend ended")
         self.host.postmaster_ended()
 
@@ -240,12 +244,7 @@ class Server:
             if not waiting.done.done():
                 waiting.done.set_exception(CommitFailedError("terminating connection because of a crash"))
         self.waiting.clear()
-        for stream in list(self.streams):
-            self._hang_up(stream)
-        self.streams.clear()
-        if self.receiver is not None:
-            self._leave(self.receiver)
-            self.receiver = None
+        self._end_replication()
         self.kick()
         self.process.spawn(self._start(), "recovery")
 

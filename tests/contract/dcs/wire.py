@@ -1,0 +1,54 @@
+"""A TCP server before one etcd member that hands data on in both directions, each in the way of its kind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Coroutine
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class Wire(ABC):
+    """Listens on a port of its own while it serves; ``url`` tells where."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._host, self._port = parts.hostname, parts.port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.url = ""
+
+    @abstractmethod
+    async def _ask(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        """Hand on what a client sends."""
+
+    @abstractmethod
+    async def _answer(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        """Hand on what the member answers."""
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Self]:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.close()
+            return
+        self._start(self._ask(reader, there_writer))
+        self._start(self._answer(there_reader, writer))
+
+    def _start(self, pumping: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(pumping)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
