@@ -471,7 +471,9 @@ def start_primary(v: View) -> Orders:
     if term is None:
         return Orders()
     recent = tuple(at for at in v.memory.starts if v.now - at <= c.BREAKER_WINDOW_S)
-    changes: dict[str, Any] = {"starts": (*recent, v.now), "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
+    crashed = v.state in (State.PRIMARY, State.PROMOTING)  # else it was stopped on purpose
+    starts = (*recent, v.now) if crashed else recent
+    changes: dict[str, Any] = {"starts": starts, "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
     if c.was_standby(v):
         changes |= {"promoted_at": None, "checkpointed": False}
         why = "it was a standby: it is started as one and promoted, so that no timeline has two writers"

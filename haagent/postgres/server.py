@@ -25,6 +25,7 @@ from haagent.postgres.files import (
     write_atomically,
     write_if_changed,
 )
+from haagent.postgres.leftovers import remove_stale_locks
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.process import find_postmaster, serving
 from haagent.postgres.settings import PostgresSettings
@@ -119,14 +120,6 @@ def _set_role(settings: PostgresSettings, *, primary: bool) -> None:
         write_if_changed(auto, render.without_recovery(text))
 
 
-def _remove_stale_pid_file(settings: PostgresSettings) -> None:
-    """A pid file whose pid now belongs to another program of the same user would keep PostgreSQL from starting."""
-    postmaster, pid_file = find_postmaster(settings.data_dir)
-    if postmaster is None and pid_file is not None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(settings.data_dir / "postmaster.pid")
-
-
 # --- start, signals -------------------------------------------------------------------------------------------
 
 
@@ -183,7 +176,7 @@ async def start(
     await clear_orphans(settings, kill_tree)
 
     def prepare() -> None:
-        _remove_stale_pid_file(settings)
+        remove_stale_locks(settings)
         write_files(settings, config)
         if not primary:
             written = newest_timeline(settings, control.redo, control.segment_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ from haagent.core.facts import DataKind, Process
 from haagent.core.terms import Timeline
 from haagent.ports import Refused
 from haagent.postgres.adapter import PostgresAdapter
+from haagent.postgres.leftovers import remove_stale_locks
 from haagent.postgres.process import identify, serving
 from tests.contract.nodes import (
     a_primary,
@@ -210,15 +212,36 @@ async def test_a_start_never_kills_a_server_that_nobody_has_looked_for(home: Pat
     assert (await node.adapter.probe(2.0)).writable
 
 
-async def test_a_stale_pid_file_is_no_postmaster_and_no_obstacle(home: Path) -> None:
+async def test_stale_lock_files_are_no_postmaster_and_no_obstacle(home: Path) -> None:
+    """Neither a pid that another program of the same user has now, nor a dead postmaster not yet reaped."""
     node = await a_primary(home)
-    pid_file = node.settings.data_dir / "postmaster.pid"
-    text = pid_file.read_text()
+    owner, pid_file = node.settings.data_dir.stat().st_uid, node.settings.data_dir / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    lock = Path(lines[4]) / f".s.PGSQL.{lines[3]}.lock"
+    left = {path: path.read_text().splitlines()[1:] for path in (pid_file, lock)}
     await node.stop()
-    pid_file.write_text("\n".join([str(os.getpid()), *text.splitlines()[1:]]) + "\n")
-    assert (await node.adapter.probe(2.0)).postmaster is None
-    await node.adapter.start(node.config, primary=True)
-    await node.until(lambda facts: facts.writable)
+    other = subprocess.Popen(["sleep", "600"], user=owner)
+    try:
+        for path, rest in left.items():
+            path.write_text("\n".join([str(other.pid), *rest]) + "\n")
+            os.chown(path, owner, -1)
+        assert (await node.adapter.probe(2.0)).postmaster is None
+        await node.adapter.start(node.config, primary=True)
+        await node.until(lambda facts: facts.writable)
+    finally:
+        other.kill()
+        other.wait()
+
+
+async def test_the_lock_of_another_cluster_is_left_alone(home: Path) -> None:
+    node, other = await a_primary(home), await a_primary(home, "b")
+    lines = (node.settings.data_dir / "postmaster.pid").read_text().splitlines()
+    lock = Path(lines[4]) / f".s.PGSQL.{lines[3]}.lock"
+    await node.stop()
+    lock.write_text(f"1\n{other.settings.data_dir}\n")
+    remove_stale_locks(node.settings)
+    assert lock.exists()
+    lock.unlink()
 
 
 async def test_a_crash_of_a_backend_is_recovered_in_place(home: Path) -> None:
