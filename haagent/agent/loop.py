@@ -15,7 +15,7 @@ from haagent.agent.keeper import Keeper
 from haagent.agent.observe import Observer
 from haagent.agent.perform import Hands, Performer, Ports
 from haagent.agent.promises import Promises
-from haagent.core import failsafe, lease
+from haagent.core import failsafe, lease, stray
 from haagent.core.actions import Plan
 from haagent.core.answers import Answer
 from haagent.core.decide import decide
@@ -107,6 +107,7 @@ class Agent:
             since=ports.clock.now(),
             resumable=self._left_behind(),
             failsafe_known=failsafe.kept(ports.store.load().get("failsafe")),
+            standing=stray.kept(ports.store.load().get("standing")),
         )
         self._outcomes: tuple[Outcome, ...] = ()
         self._view: View | None = None

@@ -118,6 +118,10 @@ class Performer:
         known = action.known
         await self.keep(failsafe=known and {"revision": int(known.revision), "members": dict(known.members)})
 
+    async def remember_standing(self, action: a.RememberStanding) -> None:
+        found = action.standing
+        await self.keep(standing={"stood": found.stood, "stray": None if found.stray is None else int(found.stray)})
+
     async def keep(self, **values: object) -> None:
         """Have the local store remember these, besides what it holds."""
         await self.ports.store.save({**self.ports.store.load(), **values})
@@ -399,6 +403,7 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.DropSync: Performer.drop_sync,
     a.PutFailsafe: Performer.put_failsafe,
     a.RememberFailsafe: Performer.remember_failsafe,
+    a.RememberStanding: Performer.remember_standing,
     a.AskPeers: Performer.ask_peers,
     a.Callback: Performer.callback,
     a.Reply: Performer.reply,

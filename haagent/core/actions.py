@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from haagent.core.facts import Document, KnownMembers, Mandate, Member, Memory, ServerConfig, SlotFacts, Upstream
+from haagent.core.facts import (
+    Document,
+    KnownMembers,
+    Mandate,
+    Member,
+    Memory,
+    ServerConfig,
+    SlotFacts,
+    Standing,
+    Upstream,
+)
 from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, LeaseId, Lsn, Revision, SystemId, Term, Timeline
 
@@ -322,6 +332,13 @@ class RememberFailsafe(Action):
     """Keep on this node's disk who may stand in the ``failsafe`` key; None: there is no such key."""
 
     known: KnownMembers | None
+
+
+@dataclass(frozen=True, slots=True)
+class RememberStanding(Action):
+    """Keep on this node's disk whether PostgreSQL is a standby, and which timeline other hands have made of it."""
+
+    standing: Standing
 
 
 # --- others ---

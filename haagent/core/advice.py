@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haagent.core import conditions as c
-from haagent.core import failsafe, synchrony
+from haagent.core import failsafe, stray, synchrony
 from haagent.core.facts import DataKind, View
 from haagent.core.states import State
 
@@ -53,7 +53,7 @@ def _for_barred(v: View, here: str) -> str | None:
         return "nothing: it may lead again by itself after that time, or is asked anew to wait"
     if failsafe.left_out(v) is not None:
         return f"nothing, while a leader can come back; else etcdctl del NAMESPACE/{v.me.scope}/failsafe"
-    if synchrony.objection(v) is not None:
+    if (stray.objection(v) or synchrony.objection(v)) is not None:
         return f"haagent-ctl failover {v.me.scope} --candidate {v.me.name}, which gives up what it lacks"
     return _for_unfit(v, here)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from haagent.core import disks, election, failsafe, lease, synchrony
+from haagent.core import disks, election, failsafe, lease, stray, synchrony
 from haagent.core.durations import parse_seconds
 from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.methods import ReplicaMethod
@@ -528,7 +528,7 @@ def why_not_me(v: View) -> str | None:
     if v.now < v.memory.stand_back_until:
         left_s = v.memory.stand_back_until - v.now
         return f"it gave leadership up, or could not take it, and stands back for {left_s:.1f} s more"
-    barred_by = promise_objection(v) or failsafe.left_out(v) or synchrony.objection(v)
+    barred_by = promise_objection(v) or failsafe.left_out(v) or stray.objection(v) or synchrony.objection(v)
     if barred_by:
         return barred_by
     request = v.snapshot.failover if v.snapshot else None
@@ -607,8 +607,8 @@ def better_peer(v: View) -> PeerReply | None:
 
 
 def barred(v: View) -> bool:
-    """A synchronous mode forbids this node to be elected."""
-    return synchrony.objection(v) is not None
+    """A synchronous mode, or a timeline that other hands made, forbids this node to be elected."""
+    return (stray.objection(v) or synchrony.objection(v)) is not None
 
 
 def votes_missing(v: View) -> bool:
@@ -637,7 +637,9 @@ def outranked(v: View) -> bool:
 def outdated(v: View) -> bool:
     """A peer's history is later than this node's: another primary came after this one."""
     own = own_contender(v).timeline
-    return v.peers is not None and any(reply.reached and reply.timeline > own for reply in v.peers.replies)
+    return v.peers is not None and any(
+        reply.reached and reply.timeline > own and not reply.stray for reply in v.peers.replies
+    )
 
 
 def overtaken(v: View) -> bool:
@@ -647,7 +649,7 @@ def overtaken(v: View) -> bool:
     """
     claimed = v.snapshot.claimed if v.snapshot else None
     known = max(int(own_contender(v).timeline), int(claimed or 0))
-    replies = [reply for reply in v.peers.replies if reply.reached] if v.peers else []
+    replies = [reply for reply in v.peers.replies if reply.reached and not reply.stray] if v.peers else []
     return any(reply.leads or int(reply.timeline) > known for reply in replies)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, failsafe, intents, publish, stalls, synchrony, timelines
+from haagent.core import conditions, failsafe, intents, publish, stalls, stray, synchrony, timelines
 from haagent.core.actions import (
     Action,
     ArmGuard,
@@ -42,8 +42,10 @@ ROWS = {state: rows_of(state) for state in State}
 def decide(v: View) -> Plan:
     """What to do now. AssertionError when the plan would break a law: the agent then ends, and the permit runs out."""
     replies, memory = intents.admit(v)
+    stored = memory.standing
     memory = replace(
         memory,
+        standing=stray.standing(v, streams=conditions.streaming(v)),
         slots_seen=publish.slots_seen(v),
         history_of=publish.history_of(v),
         claim=timelines.claim_of(v),
@@ -76,7 +78,8 @@ def decide(v: View) -> Plan:
         actions = _last_words(after, actions)
     actions = _with_watchdog(v, actions)
     known, actions = failsafe.remembered(v, actions)
-    memory = replace(memory, failsafe_known=known)
+    now_standing, actions = stray.remembered(v, actions, stored)
+    memory = replace(memory, failsafe_known=known, standing=now_standing)
     mandate = failsafe.mandate(replace(v, memory=memory)) if _keeps(v, row) else None
     plan = Plan(row.id, why, actions, memory, _hold_until(v, row), _wake_in(v, row), mandate)
     check(v, plan)

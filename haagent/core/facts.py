@@ -601,6 +601,8 @@ class PeerReply:
     watchdog_failed: bool = False
     unfit: str = ""
     """Why its agent would not have it lead, whatever its position."""
+    stray: bool = False
+    """Its timeline was made by other hands, without a term."""
     complete: bool = True
     """Its position is the end of all the WAL that it has, not only of what it has replayed so far."""
 
@@ -759,6 +761,14 @@ class KnownMembers:
     members: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether this node's PostgreSQL was last seen as a standby, and the timeline that other hands made of it since."""
+
+    stood: bool = False
+    stray: Timeline | None = None
+
+
 # --- what operators ask ---
 
 
@@ -885,6 +895,7 @@ class Memory:
     """The lease under which this node's member key was last written: under another one it must be written again."""
     claim: tuple[Term, Timeline] | None = None
     """The timeline number last claimed for a promotion, and the term in which it was."""
+    standing: Standing = Standing()
     rejoins: int = 0
     """How often PostgreSQL was started anew because it did not follow a leader whose history it is a part of."""
     history_of: Timeline | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haagent.core import disks, failsafe, publish
+from haagent.core import disks, failsafe, publish, stray
 from haagent.core.advice import advice, not_eligible
 from haagent.core.conditions import leads, watchdog_allows
 from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
@@ -192,8 +192,10 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.postgres.unreachable_since is not None:
         part["unreachable_s"] = round(view.now - view.postgres.unreachable_since, 1)
         part["unreachable_why"] = view.postgres.unreachable_why
-    if (trouble := disks.trouble(view)) is not None:
+    if (trouble := disks.trouble(view) or stray.noted(view)) is not None:
         part["unfit"] = trouble
+    if (timeline := view.memory.standing.stray) is not None:
+        part["stray_timeline"] = int(timeline)
     objection = not_eligible(view)
     if objection is not None:
         part["not_eligible"] = objection

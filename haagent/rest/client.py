@@ -197,6 +197,7 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
         tags=read_tags(_mapping(document.get("tags"))),
         watchdog_failed=document.get("watchdog_failed") is True,
         unfit=str(own.get("unfit") or ""),
+        stray="stray_timeline" in own,
         complete=writes or received > 0 or own.get("replayed_all") is True,
     )
 

@@ -56,6 +56,11 @@ STORIES: dict[str, Story] = {
         a("terminate agent", "same", (0, 15), chance=0.5), a("stop by hand", "same", (1, 15), chance=0.3),
         a("start by hand", "same", (1, 15), chance=0.3),
     )),
+    "a standby promoted while etcd is away": Story(3, (
+        a("etcd down", "etcd", (0, 5), (10, 60), chance=0.8), a("promote by hand", "same", (0, 8), chance=1.0),
+        a("stop by hand", "same", (0, 3), chance=0.3), a("kill agent", "same", (0, 3), (0.2, 20), chance=0.3),
+        a("power off", "leader", (0, 20), (10, 60), chance=0.5), a("start by hand", "same", (0, 10), chance=0.2),
+    ), "standby"),
     "etcd away in a pause": Story(2, (
         PAUSED, a("etcd member stops", "etcd1", (2, 10), (10, 60)), a("etcd member stops", "etcd2", (0, 1), (10, 60)),
         a("kill agent", "leader", (0, 20), (0.2, 10), chance=0.5), a("kill postmaster", "leader", chance=0.3),

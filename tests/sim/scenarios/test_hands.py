@@ -24,6 +24,43 @@ def test_a_standby_promoted_by_hand_is_stopped_and_made_a_standby_again() -> Non
     play(script)
 
 
+def test_a_standby_promoted_while_etcd_was_away_wins_no_election_with_its_later_timeline() -> None:
+    """Fault 58, and then the leader's host dies: the other standby has all that was acknowledged."""
+
+    async def script(s: Scene) -> None:
+        old, (stray, other) = s.leader, s.standbys
+        s.do("etcd down", "etcd", 30)
+        await s.wait(1)
+        s.do("promote by hand", stray)
+        await s.wait(20)
+        s.do("kill agent", stray, 0.3)  # what is known of it outlives the agent
+        s.do("power off", old, 90)
+        await s.until(lambda: s.leader not in ("", old), 60)
+        assert s.leader == other
+        await s.wait(90)
+        await s.until_whole()
+
+    play(script)
+
+
+def test_in_quorum_mode_nobody_leads_on_the_word_of_a_standby_promoted_by_hand() -> None:
+    """Fault 58: what it confirmed before can't be told any more; the old leader's return ends that."""
+
+    async def script(s: Scene) -> None:
+        old, began = s.leader, s.now
+        s.do("etcd down", "etcd", 12)
+        await s.wait(1)
+        s.do("promote by hand", s.standbys[0])
+        await s.wait(8)
+        s.do("power off", old, 60)
+        await s.wait(55)
+        assert s.promotions_since(began + 1.5) == []
+        await s.wait(30)
+        await s.until_whole()
+
+    play(script, Knobs(synchronous_mode="quorum", synchronous_mode_strict=True))
+
+
 def test_the_commits_of_a_standby_promoted_by_hand_are_refused_by_the_fence() -> None:
     """Fault 58, where the commit fence is loaded."""
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from haagent.core import answers
+from haagent.core import answers, disks, stray
 from haagent.core.answers import Answer
 from haagent.core.facts import Consent, Mandate, Member, PeerPoll, PeerReply, View
 from haagent.core.failsafe import addressed
@@ -34,6 +34,8 @@ def reply_of(view: View) -> PeerReply:
         lsn=server.lsn,
         replayed_lsn=server.replayed_lsn or Lsn(0),
         tags=view.me.tags,
+        unfit=disks.trouble(view) or stray.noted(view) or "",
+        stray=view.memory.standing.stray is not None,
         complete=not server.in_recovery or server.received_lsn is not None or server.replayed_all,
     )
 
