@@ -2,7 +2,8 @@
 
 SIGKILL of the postmaster alone would leave its backends committing for seconds, so all are found and all are killed:
 whatever runs the postgres program with the data directory as working directory, be its postmaster dead or itself
-stopped, and the descendants of those (archive_command and its kin).
+stopped, and the descendants of those (archive_command and its kin). Only a backend that outlives its postmaster on a
+file system that was lazily unmounted is not told from one of another directory.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def members(data_dir: str, program: str = "postgres") -> tuple[set[int], set[int
                 continue
             parents[pid] = int(parent)
             program_path = _target(f"/proc/{pid}/exe")
-            if program_path.rpartition("/")[2] == program and _target(f"/proc/{pid}/cwd") == data_dir:
+            if program_path.rpartition("/")[2] == program and _at_work_in(pid, data_dir):
                 found.add(pid)
         except OSError:  # ended meanwhile, a kernel thread, or another user's
             continue
@@ -44,6 +45,21 @@ def members(data_dir: str, program: str = "postgres") -> tuple[set[int], set[int
         found |= below
         grown = bool(below)
     return found, tops
+
+
+def _at_work_in(pid: int, data_dir: str) -> bool:
+    """By its working directory; or a postmaster by its -D, when that directory's file system was unmounted under it.
+
+    The kernel then names the rest of the path, from the mount point on. Source: fs/d_path.c. It is not asked of others,
+    as reading a command line waits for whoever holds that process's memory.
+    """
+    at = _target(f"/proc/{pid}/cwd")
+    if at == data_dir:
+        return True
+    if at != "/" and not data_dir.endswith(at):
+        return False
+    with open(f"/proc/{pid}/cmdline", "rb") as command:
+        return b"-D\0" + os.fsencode(data_dir) + b"\0" in command.read()
 
 
 def end(data_dir: str, grace_s: float, kill_time_s: float, program: str = "postgres") -> tuple[int, float, int]:

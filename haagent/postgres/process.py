@@ -79,9 +79,10 @@ def _serves(pid: int, data_dir: str) -> bool:
     start before the last of its predecessor's shared memory is let go.
     """
     try:
-        if os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)") != data_dir:
-            return False
+        at = os.readlink(f"/proc/{pid}/cwd").removesuffix(" (deleted)")
     except OSError:
+        return False
+    if at != data_dir and not ((at == "/" or data_dir.endswith(at)) and _was_started_in(pid, data_dir)):
         return False
     try:
         program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
@@ -90,6 +91,17 @@ def _serves(pid: int, data_dir: str) -> bool:
     except OSError:
         return False
     return os.path.basename(program) in SERVER_NAMES
+
+
+def _was_started_in(pid: int, data_dir: str) -> bool:
+    """Whether a postmaster's -D says so.
+
+    Of a directory whose file system was unmounted under it, the kernel names only what comes after the mount point.
+    """
+    try:
+        return b"-D\0" + os.fsencode(data_dir) + b"\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def find_postmaster(data_dir: Path) -> tuple[Process | None, PidFile | None]:

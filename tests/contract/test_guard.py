@@ -21,6 +21,7 @@ from haagent.core.terms import Instant, Term
 from haagent.guard import wire
 from haagent.guard.client import GUARD, GuardClient, address
 from haagent.ports import Refused, Unknown, Unreachable
+from haagent.postgres.process import serving
 from tests.contract.server import USER, Server
 from tests.real import waiting
 from tests.real.hosts import as_user
@@ -242,6 +243,27 @@ async def test_orphans_of_a_dead_postmaster_and_stopped_ones_are_killed(loaded: 
     fired = guard.facts().fired
     assert fired is not None
     assert fired.reason == "a test"
+
+
+@pytest.mark.parametrize("mounted", ["data", "."])
+async def test_a_file_system_unmounted_under_its_server_hides_none_of_it(server: Server, mounted: str) -> None:
+    """Fault 51: the kernel then names only a part of the working directory."""
+    at = str((server.home / mounted).resolve())
+    subprocess.run(["mount", "--bind", at, at], check=True, timeout=10)
+    try:
+        server.start()
+        server.load(4)
+        before = server.members()
+    finally:
+        subprocess.run(["umount", "-l", at], check=True, timeout=10)
+    assert os.readlink(f"/proc/{server.postmaster}/cwd") == ("/" if mounted == "data" else "/data")
+    assert server.members() == before
+    assert serving(server.data_dir) == [server.postmaster]
+    guard = GuardClient(server.data_dir, server.home, KILL_TIME_S, RealClock())
+    await guard.ensure(5)
+    await guard.arm(TERM, in_seconds(0.2), 1)
+    await until(lambda: not any(map(alive, before)), "the end of the tree", 5)
+    await guard.quit(2)
 
 
 async def test_a_stopped_postmaster_protects_nobody(loaded: Server, guard: GuardClient) -> None:
