@@ -186,7 +186,7 @@ class Watchdog:
     )
     safety_margin: int = setting(
         v.INT,
-        "How long before the leader key's end it fires; -1: at half the ttl.",
+        "How long before the leader key's end it fires; 0: as late as whole seconds allow; -1: at half the ttl.",
         default=5,
         least=-1,
         unit="s",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import threading
 from collections.abc import Callable
@@ -41,13 +42,18 @@ class WatchdogSettings:
     safety_margin: int = 5
 
     def timeout_for(self, ttl: float) -> int:
-        """Whole seconds after the last keepalive at which the machine is reset; Refused when that is too soon."""
-        seconds = int(ttl) // 2 if self.safety_margin < 0 else int(ttl) - self.safety_margin
+        """Whole seconds after the last keepalive at which the machine is reset; Refused when that is too soon.
+
+        Always before the ttl's end: a margin of 0 leaves as much as whole seconds can say.
+        """
+        half = self.safety_margin < 0
+        seconds = int(ttl) // 2 if half else min(int(ttl) - self.safety_margin, math.ceil(ttl) - 1)
         if seconds >= MIN_TTL:
             return seconds
+        advice = f"to {2 * MIN_TTL:g} s, or set a watchdog.safety_margin" if half else "or lower watchdog.safety_margin"
         raise Refused(
             f"a ttl of {ttl:g} s with watchdog.safety_margin {self.safety_margin} leaves the device {seconds} s; it "
-            f"must have at least {MIN_TTL:g}: raise ttl, or lower watchdog.safety_margin"
+            f"must have at least {MIN_TTL:g}: raise ttl{' ' if half else ', '}{advice}"
         )
 
 
