@@ -38,10 +38,10 @@ from haagent.host.clock import BoottimeClock
 from haagent.host.journal import FileJournal
 from haagent.host.store import FileStore
 from haagent.host.systemd import Notifier
+from haagent.host.threads import in_thread
 from haagent.outside import client_settings, etcd_settings
 from haagent.ports import PortError
 from haagent.postgres.adapter import PostgresAdapter
-from haagent.postgres.disk import in_thread
 from haagent.rest.client import RestPeers
 from haagent.rest.metrics import Counters
 from haagent.rest.server import ListenError, RestServer
@@ -64,6 +64,8 @@ JOURNAL_TIMEOUT_S = 1.0
 """How long an agent that ends waits for the disk to take its last decisions."""
 STALL_S = 1.0
 """A tick that comes this much later than it was due is counted as a stall."""
+DISK_S = 3.0
+"""How long an agent that starts waits for what it knew before."""
 CERTIFICATES_EVERY_S = 10.0
 """How often it is looked whether the files of certificates were replaced, or end soon."""
 DYNAMIC_COPY = "patroni.dynamic.json"
@@ -73,8 +75,8 @@ DYNAMIC_COPY = "patroni.dynamic.json"
 class Service:
     """One node's agent with everything around it."""
 
-    def __init__(self, path: str | None, config: Config, logs: Logs) -> None:
-        self._path, self._config, self._logs = path, config, logs
+    def __init__(self, path: str | None, config: Config, logs: Logs, known: Document | None = None) -> None:
+        self._path, self._config, self._logs, self._known = path, config, logs, known
         self._clock = BoottimeClock()
         self._notifier = Notifier(os.environ)
         self._rows: Counter[int] = Counter()
@@ -148,7 +150,7 @@ class Service:
             await self._rest.stop()
             await self._peers.close()
             await self._dcs.close()
-            await asyncio.to_thread(self._written.close, JOURNAL_TIMEOUT_S)
+            await in_thread(lambda: self._written.close(JOURNAL_TIMEOUT_S))
         return code
 
     async def _name_is_taken(self) -> bool:
@@ -173,16 +175,14 @@ class Service:
     # --- settings ---
 
     def _settings(self, document: Document | None) -> Settings:
-        """The settings in use; of the copy on disk while etcd has not answered yet. ValueError when invalid."""
-        copy = Path(self._config.postgresql.data_dir) / DYNAMIC_COPY
-        if document is None:
-            document = _read_json(copy)
-        else:
-            self._uncopied = document
+        """The settings in use; of the document last known while etcd has none. ValueError when invalid."""
+        stored, document = document, self._known if document is None else document
         try:
             settings, notes = self._config.settings(document)
         except ConfigError as error:
             raise ValueError(str(error)) from None
+        if stored is not None:
+            self._known = self._uncopied = stored
         for note in notes:
             log.warning("%s", note)
         return replace(settings, known_document=document or {})
@@ -385,7 +385,18 @@ def _run(path: str | None, config: Config, logs: Logs) -> int:
 
 
 async def _serve(path: str | None, config: Config, logs: Logs) -> int:
-    return await Service(path, config, logs).run()
+    return await Service(path, config, logs, await last_known(config.postgresql.data_dir)).run()
+
+
+async def last_known(data_dir: str) -> Document | None:
+    """The dynamic configuration that the data directory keeps; None also while its disk hangs."""
+    copy = Path(data_dir) / DYNAMIC_COPY
+    try:
+        async with asyncio.timeout(DISK_S):
+            return await in_thread(lambda: _read_json(copy))
+    except TimeoutError:
+        log.warning("%s is not read: its disk has not answered for %g s", copy, DISK_S)
+        return None
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from haagent.dcs.etcd import EtcdDcs
 from haagent.guard.fence import installed
 from haagent.host.clock import BoottimeClock
 from haagent.host.inspection import Places, looked, resolved
+from haagent.host.threads import in_thread
 from haagent.ports import PortError
-from haagent.postgres.disk import in_thread
 from haagent.postgres.inspection import asked_here, logged_in, version_of_programs
 from haagent.rest.settings import SettingsError
 from haagent.wiring import certificate_files, etcd_kv, postgres_settings, state_dir

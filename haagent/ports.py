@@ -418,9 +418,12 @@ class LocalStore(Protocol):
     """A few small facts that must survive the agent, on this node's disk; never touched on the lease path."""
 
     def load(self) -> Mapping[str, Any]:
-        """What was saved last, from memory once it has been read."""
+        """What is kept, from memory once it has been read."""
         ...
 
-    async def save(self, values: Mapping[str, Any]) -> bool:
-        """Replace them all, atomically; a disk that hangs is waited for no longer than a moment. Whether it is done."""
+    async def keep(self, **values: object) -> bool:
+        """Remember these besides what is held, None forgets one; a disk that hangs is waited for only for a moment.
+
+        Atomic; whether it is on the disk.
+        """
         ...

@@ -247,7 +247,7 @@ class Agent:
         await self._promises.tidy()
         if self._settings.pause != self._paused:
             self._paused = self._settings.pause
-            await self._performer.keep(paused=self._paused or None)
+            await self._ports.store.keep(paused=self._paused or None)
         settings = self._settings
         intents, self._intents = tuple(self._intents), []
         watchdog = self._ports.watchdog.facts()

@@ -77,6 +77,8 @@ class Performer:
         self.settings = Settings()
         self.snapshot: Snapshot | None = None
         self.polled: PeerPoll | None = None
+        self.failsafe_kept = True
+        """Who may lead in failsafe mode is on this node's disk, as far as this agent was told to keep it."""
         self.exit_code: int | None = None
 
     async def perform(self, actions: Sequence[a.Action]) -> tuple[Outcome, ...]:
@@ -111,25 +113,29 @@ class Performer:
     async def campaign(self, action: a.Campaign) -> Term:
         with self.hands.promises.campaign():
             term = await self.hands.keeper.campaign(action.failsafe)
-        await self.keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
+        await self.ports.store.keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
         return term
 
     async def remember_failsafe(self, action: a.RememberFailsafe) -> None:
         known = action.known
-        await self.keep(failsafe=known and {"revision": int(known.revision), "members": dict(known.members)})
+        kept = {"revision": int(known.revision), "members": dict(known.members)} if known else None
+        self.failsafe_kept = await self.ports.store.keep(failsafe=kept)
+        if not self.failsafe_kept:
+            raise Refused("who may lead in failsafe mode can't be kept on this node's disk; its log says why")
 
     async def remember_standing(self, action: a.RememberStanding) -> None:
         found = action.standing
-        await self.keep(standing={"stood": found.stood, "stray": None if found.stray is None else int(found.stray)})
-
-    async def keep(self, **values: object) -> None:
-        """Have the local store remember these, besides what it holds."""
-        await self.ports.store.save({**self.ports.store.load(), **values})
+        stray = None if found.stray is None else int(found.stray)
+        await self.ports.store.keep(standing={"stood": found.stood, "stray": stray})
 
     async def depose(self, action: a.Depose) -> None:
         if action.released is not None:
             self.ports.fence.refuse(action.released)
-        await self.ports.dcs.depose(action.revision, self.timeout, action.released)
+            await self.ports.dcs.depose(action.revision, self.timeout, action.released)
+            return
+        # A holder that stood still may be going on by this node's promise, given since the plan was made.
+        with self.hands.promises.campaign():
+            await self.ports.dcs.depose(action.revision, self.timeout)
 
     async def resume(self, action: a.ResumeLease) -> None:
         await self.hands.keeper.resume(action.term, action.lease_id)
@@ -158,12 +164,12 @@ class Performer:
         await self.ports.guard.clear(ADAPTER_TIMEOUT_S)
 
     async def open_watchdog(self, action: a.OpenWatchdog) -> None:
-        await self.keep(watchdog=int(self.ports.clock.now()))
+        await self.ports.store.keep(watchdog=int(self.ports.clock.now()))
         await self.ports.watchdog.open(self.settings.ttl, ADAPTER_TIMEOUT_S)
 
     async def close_watchdog(self, action: a.CloseWatchdog) -> None:
         await self.ports.watchdog.close(ADAPTER_TIMEOUT_S)
-        await self.keep(watchdog=None)
+        await self.ports.store.keep(watchdog=None)
 
     # --- PostgreSQL ---
 
@@ -308,6 +314,8 @@ class Performer:
         await self.ports.dcs.drop_sync(action.expected, action.term, self.timeout)
 
     async def put_failsafe(self, action: a.PutFailsafe) -> None:
+        if not self.failsafe_kept:
+            raise Refused("a restarted agent would not know whom to ask: the key failsafe stays as it is")
         names = "any node" if action.members is None else f"only {', '.join(sorted(action.members))}"
         log.info("failsafe mode: %s may lead from now on", names)
         await self.ports.dcs.put_failsafe(action.members, action.expected, action.term, self.timeout)
@@ -355,6 +363,7 @@ MAY_FAIL = frozenset(
         "SyncSlots",
         "StirStandbys",
         "PublishStatus",
+        "RememberFailsafe",
         "PutFailsafe",
     }
 )

@@ -55,7 +55,7 @@ class Promises:
 
     async def _keep(self, promise: Promise) -> bool:
         if self._kept_s < promise.length_s:
-            saved = await self._store.save({**self._store.load(), KEPT: promise.length_s})
+            saved = await self._store.keep(**{KEPT: promise.length_s})
             self._kept_s = promise.length_s if saved else 0.0
         return self._kept_s >= promise.length_s
 
@@ -63,7 +63,7 @@ class Promises:
         """Forget on the disk too what is over."""
         if self.facts() is None and KEPT in self._store.load():
             self._promise, self._kept_s = None, 0.0
-            await self._store.save({name: value for name, value in self._store.load().items() if name != KEPT})
+            await self._store.keep(**{KEPT: None})
 
     @contextmanager
     def campaign(self) -> Iterator[None]:

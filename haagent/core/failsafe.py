@@ -75,7 +75,8 @@ def remembered(v: View, actions: tuple[Action, ...]) -> tuple[KnownMembers | Non
     if told:
         return told[-1], actions
     now = known(v)
-    if now == v.memory.failsafe_known:
+    unkept = any(one.action == "RememberFailsafe" and not one.ok for one in v.outcomes)
+    if now == v.memory.failsafe_known and not unkept:
         return now, actions
     return now, (RememberFailsafe(now), *actions)
 

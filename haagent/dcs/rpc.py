@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,12 +32,12 @@ from haagent.dcs import etcdrpc
 from haagent.dcs.endpoint import Endpoint, EtcdError
 from haagent.dcs.race import Try
 from haagent.dcs.settings import EtcdSettings
-from haagent.dcs.tls import Files
+from haagent.dcs.tls import Files, context_of
 from haagent.dcs.wire import Json
 from haagent.host.names import Names
 
 sys.modules["etcd3.etcdrpc"] = etcdrpc
-etcd3 = importlib.import_module("etcd3")
+etcd3: Any = importlib.import_module("etcd3")
 
 _OPTIONS = {
     "grpc.use_local_subchannel_pool": 1,
@@ -78,26 +79,43 @@ class Rpc:
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
-        self._files = Files(settings)
+        self._tls = Credentials(settings)
         self._names = Names()
 
     def endpoint(self, url: str) -> Endpoint:
         if url.startswith("https:") and self._settings.cacert is None:
             raise ValueError(f"gRPC verifies every server: for {url}, etcd3.transport: grpc needs etcd3.cacert")
-        return RpcEndpoint(url, self._settings, self._files, self._names)
+        return RpcEndpoint(url, self._settings, self._tls, self._names)
 
     async def close(self) -> None:
-        await self._files.close()
+        await self._tls.files.close()
         await self._names.close()
+
+
+class Credentials:
+    """The certificates for new connections, in memory; None without any."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        self._settings = settings
+        self.present: grpc.ChannelCredentials | None = None
+        self.files = Files(settings, self._load)
+
+    def _load(self) -> None:
+        given = self._settings
+        if given.cacert is None:
+            return
+        context_of(given)  # gRPC itself would complain of useless files only when it connects
+        key = given.key or given.cert
+        texts = [None if path is None else Path(path).read_bytes() for path in (given.cacert, key, given.cert)]
+        self.present = grpc.ssl_channel_credentials(*texts)
 
 
 class RpcEndpoint(Endpoint):
     """One member."""
 
-    def __init__(self, url: str, settings: EtcdSettings, files: Files, names: Names) -> None:
+    def __init__(self, url: str, settings: EtcdSettings, tls: Credentials, names: Names) -> None:
         super().__init__(url, settings)
-        self._settings = settings
-        self._files = files
+        self._tls = tls
         self._names = names
         self._place = urlsplit(url)
         self._idle: list[_Connection] = []
@@ -141,22 +159,23 @@ class RpcEndpoint(Endpoint):
                 yield [{"result": _json(message)}]
 
     def _troubled(self) -> None:
-        self._files.look(soon=True)
+        self._tls.files.look(soon=True)
 
     async def _take(self) -> _Connection:
         """A connection that nobody uses, to where the name leads now, under the certificates of now."""
-        self._files.look()
+        self._tls.files.look()
         host, port = self._place.hostname or "", self._place.port or 2379
         address = await self._names.address(host, port)
         if self._closed:
             raise OSError("this client of etcd was closed")
-        present = (address, self._files.stamp)
+        present = (address, self._tls.files.stamp)
         while self._idle:
             connection = self._idle.pop()
             if connection.made_for == present:
                 return connection
             connection.close()
-        return _Connection(self._settings, self._place.scheme == "https", address, host, port, present)
+        credentials = self._tls.present if self._place.scheme == "https" else None
+        return _Connection(credentials, address, host, port, present)
 
     def _examine(self, connection: _Connection) -> None:
         """Its call was given up: on a slow road it is good all the same, and worth more than a new one."""
@@ -187,22 +206,31 @@ class RpcEndpoint(Endpoint):
             self._idle.append(connection)
 
 
+class _Client(etcd3.Etcd3Client):  # type: ignore[misc]
+    """A client of python-etcd3 that takes certificates from memory: a connection waits for no disk."""
+
+    def __init__(self, credentials: grpc.ChannelCredentials | None, **options: Any) -> None:
+        self._credentials = credentials
+        super().__init__(ca_cert=None if credentials is None else "in memory", **options)
+
+    def _get_secure_creds(self, *_: object) -> grpc.ChannelCredentials | None:
+        return self._credentials
+
+
 class _Connection:
     """A client of python-etcd3 with a connection of its own."""
 
     def __init__(
-        self, settings: EtcdSettings, secure: bool, address: str, name: str, port: int, made_for: object
+        self, credentials: grpc.ChannelCredentials | None, address: str, name: str, port: int, made_for: object
     ) -> None:
         self.made_for = made_for
         options = {**_OPTIONS, "grpc.default_authority": f"{name}:{port}"}
-        if secure:
+        if credentials is not None:
             options["grpc.ssl_target_name_override"] = name
-        self._client = etcd3.client(
+        self._client = _Client(
+            credentials,
             host=f"[{address}]" if ":" in address else address,
             port=port,
-            ca_cert=settings.cacert if secure else None,
-            cert_cert=settings.cert if secure else None,
-            cert_key=(settings.key or settings.cert) if secure else None,
             grpc_options=list(options.items()),
         )
 

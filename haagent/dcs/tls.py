@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 
 from haagent.dcs.settings import EtcdSettings
+from haagent.host.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +25,8 @@ class Files:
     ValueError when the first ones cannot be used. Without TLS no file is read.
     """
 
-    def __init__(self, settings: EtcdSettings, load: Callable[[], None] | None = None) -> None:
-        self._load = load or (lambda: _context(settings) and None)
+    def __init__(self, settings: EtcdSettings, load: Callable[[], None]) -> None:
+        self._load = load
         self._files = [path for path in (settings.cacert, settings.cert, settings.key) if path and settings.secure]
         self._looked_at = float("-inf")
         self._looking: asyncio.Task[None] | None = None
@@ -51,9 +52,9 @@ class Files:
 
     async def _reload(self) -> None:
         try:
-            stamp = await asyncio.to_thread(self._stamped)
+            stamp = await in_thread(self._stamped)
             if stamp != self.stamp:
-                await asyncio.to_thread(self._load)
+                await in_thread(self._load)
                 self.stamp = stamp
                 log.info("the certificates towards etcd were replaced: new connections use %s", self._files)
         except OSError as error:
@@ -75,10 +76,11 @@ class Tls:
         self.files = Files(settings, self._load)
 
     def _load(self) -> None:
-        self.context = _context(self._settings)
+        self.context = context_of(self._settings)
 
 
-def _context(settings: EtcdSettings) -> ssl.SSLContext:
+def context_of(settings: EtcdSettings) -> ssl.SSLContext:
+    """What the settings say, with the files as they are; OSError when they are no good. Blocking."""
     context = ssl.create_default_context(cafile=settings.cacert)
     if settings.cacert is None:
         context.check_hostname = False

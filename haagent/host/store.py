@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from haagent.host.threads import in_thread
+
 log = logging.getLogger("haagent.store")
 
 PATIENCE_S = 1.0
-"""How long a save waits for the disk; what it could not write yet is written once the disk answers."""
+"""How long is waited for the disk; what could not be written yet is written once the disk answers."""
 
 
 class FileStore:
@@ -27,9 +29,11 @@ class FileStore:
         self._path = state_dir / "agent.json"
         self._values: Mapping[str, Any] | None = None
         self._turn = threading.Lock()
+        self._next: asyncio.Future[bool] | None = None
+        """The write that has not begun yet: it will take whatever is kept until then."""
 
     def load(self) -> Mapping[str, Any]:
-        """What was saved last; nothing when the file is missing or unreadable. Reads the file the first time."""
+        """What is kept; nothing when the file is missing or unreadable. Reads the file the first time."""
         if self._values is None:
             self._values = self._read()
         return self._values
@@ -44,29 +48,22 @@ class FileStore:
             return {}
         return found if isinstance(found, dict) else {}
 
-    async def save(self, values: Mapping[str, Any]) -> bool:
-        """Replace them all; a failure is logged: the cost is a failover at the agent's next restart."""
-        self._values = dict(values)
-        loop, written = asyncio.get_running_loop(), asyncio.Event()
-        done = False
-
-        def work() -> None:
-            nonlocal done
-            done = self._write()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(written.set)
-
-        threading.Thread(target=work, name="haagent-store", daemon=True).start()
+    async def keep(self, **values: object) -> bool:
+        """Remember these besides what is held, None forgets one; a failure is logged. Whether it is on the disk."""
+        self._values = {name: value for name, value in {**self.load(), **values}.items() if value is not None}
+        if self._next is None:
+            self._next = asyncio.ensure_future(in_thread(self._write))
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await written.wait()
+                return await asyncio.shield(self._next)
         except TimeoutError:
             log.warning("%s is not written after %g s: its disk hangs or is very slow", self._path, PATIENCE_S)
-        return done
+        return False
 
     def _write(self) -> bool:
-        """Write the newest values, whichever save this is."""
+        """Write the newest values, whichever call this is of."""
         with self._turn:
+            self._next = None
             fresh = self._path.with_suffix(".new")
             try:
                 descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

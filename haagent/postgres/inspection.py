@@ -10,9 +10,9 @@ import psycopg
 
 from haagent.core.facts import Upstream
 from haagent.core.health.facts import Archiver, Login, SqlFacts
+from haagent.host.threads import in_thread
 from haagent.ports import PortError, Unreachable
 from haagent.postgres import settings as known
-from haagent.postgres.disk import in_thread
 from haagent.postgres.process import find_postmaster
 from haagent.postgres.programs import run, tool_environment
 from haagent.postgres.sql import address_of, connect, conninfo_of, told

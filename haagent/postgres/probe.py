@@ -14,9 +14,10 @@ import psycopg
 
 from haagent.core.facts import DataFacts, DataKind, PostgresFacts, Process, ServerConfig, ServerFacts
 from haagent.core.terms import Instant, SystemId, Timeline
+from haagent.host.threads import in_thread
 from haagent.ports import PortError, Refused
 from haagent.postgres.control import ControlData, read_control
-from haagent.postgres.disk import in_thread, on_disk
+from haagent.postgres.disk import on_disk
 from haagent.postgres.look import ControlKey, Look, look
 from haagent.postgres.newcomer import BUSY_S, ENOUGH_S, EVERY_S, BusyError, turned_away
 from haagent.postgres.observe import NEWEST_WAL, PENDING, ROLE, STANDBY_SENSITIVE, STATUS, server_facts

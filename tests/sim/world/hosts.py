@@ -31,8 +31,9 @@ class SimStore:
     def load(self) -> Mapping[str, Any]:
         return dict(self._host.stored)
 
-    async def save(self, values: Mapping[str, Any]) -> bool:
-        self._host.stored = dict(values)
+    async def keep(self, **values: object) -> bool:
+        kept = {**self._host.stored, **values}
+        self._host.stored = {name: value for name, value in kept.items() if value is not None}
         return True
 
 

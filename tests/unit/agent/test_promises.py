@@ -38,10 +38,10 @@ class Disk:
     def load(self) -> Mapping[str, Any]:
         return dict(self.kept)
 
-    async def save(self, values: Mapping[str, Any]) -> bool:
+    async def keep(self, **values: object) -> bool:
         self.saves += 1
         if not self.broken:
-            self.kept = dict(values)
+            self.kept = {name: value for name, value in {**self.kept, **values}.items() if value is not None}
         return not self.broken
 
 

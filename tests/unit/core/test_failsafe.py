@@ -21,8 +21,10 @@ from haagent.core.facts import (
     ClusterFacts,
     Consent,
     FailsafeFacts,
+    Failure,
     Heartbeat,
     KnownMembers,
+    Outcome,
     Promise,
     SlotFacts,
     View,
@@ -318,6 +320,20 @@ def test_who_may_stand_in_the_key_is_asked_also_before_it_is_sure() -> None:
     again = failsafe.known(replace(before, memory=plan.memory, cluster=settled))
     assert again is not None
     assert again.members.keys() == {"a", "b"}
+
+
+def test_what_the_disk_did_not_take_it_is_told_again() -> None:
+    settled = leader(memory=decide(leader()).memory)
+    failed = Outcome("RememberFailsafe", Failure.REFUSED, "the disk hangs")
+    told = [
+        any(isinstance(one, RememberFailsafe) for one in decide(v).actions)
+        for v in (
+            settled,
+            replace(settled, outcomes=(failed,)),
+            replace(settled, outcomes=(Outcome("RememberFailsafe"),)),
+        )
+    ]
+    assert told == [False, True, False]
 
 
 def test_those_who_were_asked_must_be_all_who_must_consent_when_they_have_answered() -> None:
