@@ -208,7 +208,8 @@ class Keeper:
         timing = self._deadlines()
         lease = await self._dcs.open_lease(timing.ttl, timing.renew_timeout)
         self._granted_ttl = timing.ttl
-        self._facts = LeaseFacts(lease_id=lease)
+        # What else is known stays: a term that rests on promises is over only when the next one is won.
+        self._facts = replace(self._facts, lease_id=lease)
         self._wake("lease opened")
         return lease
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -13,7 +13,7 @@ from haagent.agent.keeper import Keeper, KeeperPorts
 from haagent.core.facts import GuardFacts
 from haagent.core.lease import timing
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
-from haagent.ports import NoFence, NoWatchdog, Refused, Unknown
+from haagent.ports import NoFence, NoWatchdog, Refused, Unknown, Unreachable
 
 TEN, THIRTY = timing(10, 3, 3), timing(30, 10, 10)
 TERM = Term(7)
@@ -39,17 +39,21 @@ class FakeDcs:
     failure: Exception | None = None
     renewals: list[tuple[LeaseId, LeaseId | None]] = field(default_factory=list)
     opened: list[float] = field(default_factory=list)
+    dead: set[LeaseId] = field(default_factory=set)
 
     async def open_lease(self, ttl: float, timeout: float) -> LeaseId:
         self.opened.append(ttl)
         return LeaseId(len(self.opened))
 
     async def keepalive(self, lease: LeaseId, timeout: float) -> None:
-        return
+        if lease in self.dead:
+            raise Refused("the lease is dead")
 
     async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
         self.clock.at += self.latency
-        return TERM
+        if self.failure is not None:
+            raise self.failure
+        return Term(TERM + len(self.opened) - 1)
 
     async def granted_ttl(self, lease: LeaseId, timeout: float) -> float:
         return self.opened[lease - 1]
@@ -270,3 +274,23 @@ async def test_slow_renewals_are_told_before_they_fail(bench: Bench, caplog: pyt
     )
     assert "etcd_disk_wal_fsync_duration_seconds" in slow
     assert over.startswith("the lease is renewed in good time again")
+
+
+async def test_a_permit_that_rests_on_promises_outlives_a_campaign_that_fails(bench: Bench) -> None:
+    """Faults 23 and 34: etcd comes back without the key, and goes away again before it is taken anew."""
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.clock.at += 3
+    assert bench.keeper.vouched(TERM, bench.clock.now())
+    bench.dcs.failure = Refused("the key is gone")
+    await bench.turn(TEN, after=0.5)
+    before = bench.keeper.facts()
+    assert (before.lost, before.vouched_until) == ("the key is gone", 103.0 + TEN.fence_after)
+    bench.dcs.dead, bench.dcs.failure = {LeaseId(1)}, Unreachable("etcd is gone again")
+    with pytest.raises(Unreachable):
+        await bench.keeper.campaign()
+    assert bench.keeper.facts() == replace(before, lease_id=LeaseId(2))
+    bench.dcs.failure = None
+    assert await bench.keeper.campaign() == TERM + 1
+    after = bench.keeper.facts()
+    assert (after.term, after.lost, after.lease_id) == (TERM + 1, None, LeaseId(2))
