@@ -41,6 +41,7 @@ class Freezer:
         group = self._group(name)
         group.mkdir(exist_ok=True)
         self._frozen.add(name)
+        _set(group, "FROZEN")  # what an earlier freeze has gathered; nothing may be missing then
         while missing := pids() - _members(group):
             _set(group, "THAWED")
             for pid in missing:
