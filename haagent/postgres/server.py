@@ -29,7 +29,7 @@ from haagent.postgres.leftovers import remove_stale_locks
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.process import find_postmaster, serving
 from haagent.postgres.settings import PostgresSettings
-from haagent.postgres.taken import hold, put_away
+from haagent.postgres.taken import hold, hold_below, put_away
 from haagent.postgres.wal import newest_timeline
 
 log = logging.getLogger(__name__)
@@ -181,6 +181,7 @@ async def start(
         if not primary:
             written = newest_timeline(settings, control.redo, control.segment_bytes)
             put_away(settings, max(control.timeline, written))
+            hold_below(settings, control.timeline)
         _set_role(settings, primary=primary)
 
     await on_disk(prepare)

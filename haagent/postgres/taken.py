@@ -64,12 +64,27 @@ def hold(settings: PostgresSettings, present: Timeline, claimed: Timeline) -> No
             f"the timeline number claimed is {claimed}, this server is on {present}: no cluster is promoted so often; "
             f"see the key haagent_timeline in etcd, and delete it if it is wrong"
         )
+    if _hold_all(settings, range(present + 1, claimed)):
+        log.info("timeline %d comes after %d: others may have made those between", claimed, present)
+
+
+def hold_below(settings: PostgresSettings, reached: Timeline) -> None:
+    """Hold every number below a standby's own that it has no .history file of, as a copy brings only the last. Blocking.
+
+    Whoever comes from an earlier timeline asks its upstream for each number in between, and for ever if one is missing.
+    """
+    _hold_all(settings, range(max(2, reached - MOST_HELD), reached))
+
+
+def _hold_all(settings: PostgresSettings, numbers: range) -> bool:
+    """Whether any of them was free."""
     directory = settings.data_dir / "pg_wal"
     mode = 0o640 if settings.data_dir.stat().st_mode & 0o040 else 0o600
-    held = [number for number in range(present + 1, claimed) if _hold(directory / f"{number:08X}.history", mode)]
+    paths = [directory / f"{number:08X}.history" for number in numbers]
+    held = [path for path in paths if not path.exists() and _hold(path, mode)]
     if held:
         sync_directory(directory)
-        log.info("timeline %d comes after %d: others may have made those between", claimed, present)
+    return bool(held)
 
 
 def _hold(path: Path, mode: int) -> bool:

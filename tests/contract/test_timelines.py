@@ -37,12 +37,12 @@ async def a_primary(home: Path, archive: Path | None) -> PgNode:
     return node
 
 
-async def a_standby(home: Path, source: PgNode, name: str) -> PgNode:
+async def a_standby(home: Path, source: PgNode, name: str, timeline: int = 1) -> PgNode:
     node = a_node(home, name)
     node.config = replace(source.config, application_name=name)
     await node.adapter.clone(source.upstream, None, node.progress.append)
     await node.adapter.start(node.following(source), primary=False)
-    await node.until(streaming(1))
+    await node.until(streaming(timeline))
     return node
 
 
@@ -71,7 +71,8 @@ async def test_the_number_that_a_dead_primary_took_is_skipped_and_everybody_foll
     if archive is not None:
         archive.mkdir()
     old = await a_primary(home, archive)
-    dead, new, misled = [await a_standby(home, old, name) for name in "bcd"]
+    dead, new, misled, asleep = [await a_standby(home, old, name) for name in "bcde"]
+    await end(asleep)
     await end(old)
 
     await dead.adapter.promote(Timeline(1), Timeline(2))
@@ -103,6 +104,8 @@ async def test_the_number_that_a_dead_primary_took_is_skipped_and_everybody_foll
     for node in (old, misled, dead):
         await node.until(lambda facts: bool(facts.server and facts.server.replayed_all))
         assert await node.sql("SELECT n FROM kept") == [(1,)]
+    await asleep.adapter.start(asleep.following(await a_standby(home, new, "f", 3)), primary=False)
+    await asleep.until(streaming(3))
     if archive is not None:
         assert HELD not in {path.read_text() for path in archive.glob("*.history")}
 
