@@ -38,6 +38,8 @@ class PortError(Exception):
     """A port failed; ``failure`` says which of the three it was, the text says what happened, with numbers."""
 
     failure: Failure
+    reason: str | None = None
+    """What kind of failure it was, in one word, where somebody must know."""
 
 
 class Refused(PortError):

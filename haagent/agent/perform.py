@@ -92,7 +92,7 @@ class Performer:
                     result = await result
             except PortError as error:
                 log.warning("%s: %s: %s", name, error.failure.value, error)
-                outcomes.append(Outcome(name, error.failure, str(error), getattr(error, "reason", None)))
+                outcomes.append(Outcome(name, error.failure, str(error), error.reason))
                 if name not in MAY_FAIL:
                     break
             else:
@@ -260,7 +260,7 @@ class Performer:
             self.hands.validate(action.document)
         except ValueError as why:
             refusal = Refused(str(why))
-            refusal.reason = "invalid"  # type: ignore[attr-defined]
+            refusal.reason = "invalid"
             raise refusal from None
         await self.ports.dcs.put_config(action.document, action.expected, self.timeout)
         return action.document

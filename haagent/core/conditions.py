@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from haagent.core import disks, election, failsafe, lease, stray, synchrony
 from haagent.core.durations import parse_seconds
-from haagent.core.facts import DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
+from haagent.core.facts import IMMOVABLE, DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, Timeline, later
 
@@ -67,6 +67,11 @@ def _pending(v: View, kind: str) -> Pending | None:
 
 def restart_asked(v: View) -> bool:
     return _pending(v, "restart") is not None
+
+
+def immovable(v: View) -> bool:
+    """The data directory could not be moved aside, nor will it be at the next try."""
+    return any(o.action == "MoveAside" and o.result == IMMOVABLE for o in v.outcomes)
 
 
 def reinit_asked(v: View) -> bool:

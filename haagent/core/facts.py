@@ -175,6 +175,8 @@ class DataFacts:
     """The newest one that PostgreSQL may be on its way to without any WAL of it; 0: none."""
     marker: str | None = None
     """What was under way (``initializing``, ``cloning``, ``rewinding``) when it was interrupted."""
+    mount_point: bool = False
+    """A file system is mounted right here, so that it can't be moved aside."""
     detail: str = ""
 
 
@@ -693,6 +695,10 @@ class Outcome:
     @property
     def ok(self) -> bool:
         return self.failure is None
+
+
+IMMOVABLE = "immovable"
+"""As the result of a failed ``MoveAside``: it will fail again, until an operator does something."""
 
 
 # --- failsafe mode ---

@@ -304,6 +304,9 @@ def _reinitialize(v: View, intent: Intent) -> Admission:
         return (CancelJob(), Reply(intent.id, 200, "reinitialize started")), None, {}
     if v.state not in (State.STANDBY, State.FAILED, State.STARTING, State.FENCED):
         return _refuse(intent, 503, f"this node is {v.state.value}: {v.memory.why}")
+    if v.postgres.data.mount_point:
+        text = "the data directory is a mount point, which can't be moved aside: nothing was stopped"
+        return _refuse(intent, 503, f"{text}; stop this agent, empty the directory by hand and start it again")
     source = leader.name if intent.body.get("from_leader") or intent.body.get("from-leader") else None
     taken = Pending(intent, until=later(v.now, ANSWER_WITHIN_S))
     return (Reply(intent.id, 200, "reinitialize started"),), taken, {"clone_source": source}

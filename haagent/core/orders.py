@@ -298,6 +298,10 @@ def need_operator(v: View) -> Orders:
     return Orders((), {}, detail)
 
 
+def say_immovable(v: View) -> Orders:
+    return Orders(detail=next(o.detail for o in v.outcomes if o.action == "MoveAside"))
+
+
 def say_data(v: View) -> Orders:
     return Orders(detail=v.postgres.data.detail)
 

@@ -160,6 +160,8 @@ TABLE: tuple[Row, ...] = (
     # --- vacant: there is no data ---
     Row(101, S.VACANT, (c.stopping,), S.VACANT, o.leave,
         "the agent was asked to stop"),
+    Row(103, S.VACANT, (c.immovable,), S.FAILED, o.say_immovable,
+        "the data directory can't be moved aside: it is left as it is"),
     Row(105, S.VACANT, (data_is(DataKind.VALID),), S.FENCED, o.nothing,
         "a data directory has appeared", wake_s=0.0),
     Row(106, S.VACANT, (data_is(DataKind.UNKNOWN),), S.VACANT, o.nothing,

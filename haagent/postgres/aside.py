@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+from haagent.core.facts import IMMOVABLE
 from haagent.ports import Refused
 from haagent.postgres.files import clear_marker, read_marker, sync_directory, write_atomically
 from haagent.postgres.settings import PostgresSettings
@@ -42,7 +43,7 @@ def move_aside(settings: PostgresSettings, why: str) -> str:
     try:
         os.rename(real, target)
     except OSError as error:
-        raise Refused(_refusal(real, error)) from error
+        raise _refusal(real, error) from error
     sync_directory(real.parent)
     marker = read_marker(settings)
     if marker is not None and marker.doing == "initializing":
@@ -116,13 +117,18 @@ def _free_name(real: Path, why: str) -> Path:
     return next(name for name in names if not name.exists())
 
 
-def _refusal(real: Path, error: OSError) -> str:
+def _refusal(real: Path, error: OSError) -> Refused:
     if error.errno == errno.EBUSY or os.path.ismount(real):
-        return (
-            f"{real} is a mount point and cannot be renamed: empty it by hand after saving what it holds, and set "
-            f"data_dir to a directory below the mount point"
+        refusal = Refused(
+            f"{real} is a mount point and can't be renamed. Move what it holds to another file system, and this node "
+            f"is cloned anew by itself: find {real} -mindepth 1 -maxdepth 1 -exec mv -t ELSEWHERE {{}} + "
+            f"(with a data_dir below the mount point this is never needed)"
         )
-    return f"{real} cannot be renamed: {error.strerror}; the agent's user needs to own {real.parent}"
+    else:
+        refusal = Refused(f"{real} can't be renamed: {error.strerror}; the agent's user needs to own {real.parent}")
+    if error.errno in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS):
+        refusal.reason = IMMOVABLE
+    return refusal
 
 
 def _warn_of_outside(real: Path) -> None:

@@ -36,6 +36,7 @@ class Look:
     orphans: int = 0
     real: str = ""
     """The real path of the data directory."""
+    mount_point: bool = False
 
 
 def look(settings: PostgresSettings) -> Look:
@@ -69,6 +70,7 @@ def look(settings: PostgresSettings) -> Look:
         stopped=postmaster is not None and is_stopped(postmaster),
         orphans=len(serving_in(real)) if postmaster is None else 0,
         real=real,
+        mount_point=os.path.ismount(real),
     )
 
 

@@ -172,6 +172,7 @@ class Probe:
             heard=seen.heard,
             bound=seen.bound,
             marker=seen.marker.doing if seen.marker and kind is DataKind.UNFINISHED else None,
+            mount_point=seen.mount_point,
             detail=detail or ("" if self._postmaster.process else self._postmaster.last_words),
         )
 

@@ -69,7 +69,7 @@ def hold(settings: PostgresSettings, present: Timeline, claimed: Timeline) -> No
 
 
 def hold_below(settings: PostgresSettings, reached: Timeline) -> None:
-    """Hold every number below a standby's own that it has no .history file of, as a copy brings only the last. Blocking.
+    """Hold every number below a standby's own that has no .history file: a copy brings only the last. Blocking.
 
     Whoever comes from an earlier timeline asks its upstream for each number in between, and for ever if one is missing.
     """

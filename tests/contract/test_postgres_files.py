@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from haagent.core.facts import DataKind
+from haagent.core.facts import IMMOVABLE, DataKind
 from haagent.core.terms import Timeline
 from haagent.ports import Refused, Unknown
 from haagent.postgres.process import identify
@@ -20,6 +20,7 @@ from tests.contract.nodes import (
 )
 from tests.contract.pgnode import (
     a_node,
+    tmpfs,
 )
 
 
@@ -111,6 +112,19 @@ async def test_a_data_directory_behind_a_link_is_moved_where_it_is(home: Path) -
     assert (aside / "file").read_text() == "x"
     assert aside.parent == disk
     assert (await node.adapter.probe(2.0)).data.kind is DataKind.EMPTY
+
+
+async def test_a_data_directory_that_is_a_mount_point_stays_and_the_reason_says_what_to_do(home: Path) -> None:
+    node = a_node(home, "a")
+    node.settings.data_dir.mkdir()
+    (node.settings.data_dir / "PG_VERSION").write_text("15\n")
+    with tmpfs(node.settings.data_dir, "size=1M"):
+        (node.settings.data_dir / "file").write_text("x")
+        assert (await node.adapter.probe(2.0)).data.mount_point
+        with pytest.raises(Refused, match=r"find \S+/data -mindepth 1 -maxdepth 1 -exec mv -t") as refusal:
+            await node.adapter.move_aside("test")
+        assert refusal.value.reason == IMMOVABLE
+        assert (node.settings.data_dir / "file").exists()
 
 
 async def test_hooks_are_bounded_and_take_their_children_with_them(home: Path) -> None:

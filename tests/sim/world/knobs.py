@@ -45,6 +45,8 @@ class Knobs:
     use_pg_rewind: bool = True
     may_discard: bool = True
     """A diverged copy may be moved aside and cloned anew without an operator."""
+    mount_points: bool = False
+    """Each data directory is one, and can't be moved aside."""
     maximum_lag_on_failover: int = 1048576
     failsafe_mode: bool = False
     primary_start_timeout: float = 300.0
@@ -118,6 +120,7 @@ def draw(seed: int) -> Knobs:
         primary_start_timeout=more.choice((300.0, 300.0, 20.0, 2.0, 0.0)),
         primary_stop_timeout=more.choice((0.0, 0.0, 2.0)),
         first_starts=more.choice((0.0, 0.02, 2.0)),
+        mount_points=random.Random(f"{seed}/mount points").random() < 0.1,
     )
 
 

@@ -81,6 +81,10 @@ class Operators:
             await self._ask("delete_restart", name, {})
         elif snapshot.failover is not None and snapshot.failover.scheduled_at is not None:
             await self._ask("delete_switchover", name, {})
+        elif view.state is State.FAILED and snapshot.leader is not None and self.world.knobs.mount_points:
+            host = self.world.hosts[name]
+            if host.server is None:
+                host.move_data_aside("by hand")
         elif view.state is State.FAILED and snapshot.leader is not None:
             await self._ask("reinitialize", name, {})
         elif view.state is State.FAILED:

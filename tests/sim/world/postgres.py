@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from haagent.core.facts import (
+    IMMOVABLE,
     DataFacts,
     DataKind,
     Divergence,
@@ -106,6 +107,7 @@ class SimPostgres:
         return DataFacts(
             data.kind, data.system_id, Timeline(data.timeline), state, data.end, data.standby_signal,
             Timeline(data.newest_timeline if data.standby_signal else 0), Timeline(0), data.marker,
+            self.world.knobs.mount_points,
         )  # fmt: skip
 
     def _server_facts(self, server: Server) -> ServerFacts:
@@ -368,6 +370,10 @@ class SimPostgres:
         await self._touch()
         if self.host.server is not None:
             raise Refused("a postmaster runs on this data directory")
+        if self.world.knobs.mount_points and self.host.data.marker != "cloning":
+            refusal = Refused("the data directory is a mount point")
+            refusal.reason = IMMOVABLE
+            raise refusal
         self.host.move_data_aside(why)
         return f"/data.{len(self.host.aside)}"
 

@@ -11,7 +11,7 @@ import pytest
 from haagent.core.actions import Action, PutConfig, PutFailover, ReloadSettings, Reply
 from haagent.core.conditions import start_overdue
 from haagent.core.durations import parse_seconds
-from haagent.core.facts import FailoverKey, Failure, Intent, Outcome, Pending, View
+from haagent.core.facts import FailoverKey, Failure, Intent, LeaseFacts, Outcome, Pending, View
 from haagent.core.intents import admit, merged, verdict
 from haagent.core.publish import led
 from haagent.core.states import State
@@ -22,11 +22,14 @@ from tests.builders import (
     a_cluster,
     a_member,
     a_memory,
+    a_node,
     a_poll,
     a_primary_view,
     a_reply,
     a_silent_dcs,
+    a_standby,
     a_view,
+    some_data,
     some_settings,
 )
 
@@ -38,6 +41,7 @@ def at(seconds: float) -> str:
 SOON, PAST = at(600), at(-600)
 PAUSED = some_settings(pause=True)
 ALONE = a_cluster(a_member("a"))
+MOUNTED = replace(a_standby(), data=some_data(mount_point=True))
 LEADERLESS = a_cluster(a_member("b"), a_member("c"), leader=None)
 REQUESTED = FailoverKey(Revision(150), leader="a", scheduled_at=SOON, scheduled_epoch=WALL + 600)
 SCHEDULED = a_memory(State.PRIMARY, scheduled_restart={"schedule": SOON})
@@ -104,6 +108,13 @@ REFUSALS: list[tuple[str, dict[str, Any], dict[str, Any], int, str]] = [
     ("patch_config", {"ttl": 30}, {"cluster": a_cluster(config=None)}, 503, "there is no dynamic configuration"),
     ("put_config", {}, {}, 400, "the configuration is empty"),
     ("put_config", {"ttl": 30}, {"cluster": a_silent_dcs()}, 503, "etcd does not answer"),
+    (
+        "reinitialize",
+        {},
+        {"lease": LeaseFacts(), "memory": a_memory(), "me": a_node("b"), "postgres": MOUNTED},
+        503,
+        "the data directory is a mount point, which can't be moved aside: nothing was stopped",
+    ),
     ("dance", {}, {}, 400, "dance is not a request that this agent knows"),
 ]
 

@@ -21,6 +21,7 @@ from haagent.core.actions import (
 from haagent.core.conditions import why_not_me
 from haagent.core.decide import decide
 from haagent.core.facts import (
+    IMMOVABLE,
     DataKind,
     FailoverKey,
     Failure,
@@ -68,6 +69,22 @@ def test_a_failed_clone_leaves_data_alone_that_it_did_not_write() -> None:
         plan = decide(a_failed_clone(kind))
         moved = any(isinstance(action, MoveAside) for action in plan.actions)
         assert moved is (kind is DataKind.UNFINISHED), kind
+
+
+def test_data_that_can_t_be_moved_aside_is_left_to_the_operator() -> None:
+    """No restart after restart: the node says what is to be done, and goes on once the directory is empty."""
+    refused = Outcome("MoveAside", Failure.REFUSED, "/pg is a mount point", IMMOVABLE)
+    for kind in (DataKind.VALID, DataKind.UNFINISHED):
+        view = a_view(memory=a_memory(State.VACANT), postgres=stopped(kind), outcomes=(refused,))
+        plan = decide(view)
+        assert (state_after(plan), "/pg is a mount point" in plan.memory.trouble) == (State.FAILED, True)
+        later_on = replace(view, memory=plan.memory, outcomes=())
+        assert state_after(decide(later_on)) is State.FAILED
+        assert state_after(decide(replace(later_on, postgres=stopped(DataKind.EMPTY)))) is State.VACANT
+    passing = replace(
+        a_view(memory=a_memory(State.VACANT), postgres=stopped()), outcomes=(replace(refused, result=None),)
+    )
+    assert state_after(decide(passing)) is State.FENCED
 
 
 def test_a_disk_that_does_not_answer_is_waited_for() -> None:
