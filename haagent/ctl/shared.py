@@ -187,11 +187,23 @@ async def set_pause(target: Target, paused: bool, wait: bool) -> None:
     word = "paused" if paused else "resumed"
     if rows.is_paused(snapshot) == paused:
         raise Failed("Cluster is already paused" if paused else "Cluster is not paused")
+    if not paused and snapshot.leader is None:
+        output.warn(_unwatched(snapshot))
     await patch(target, snapshot, {"pause": True if paused else None})
     if wait:
         output.show(f"'{'pause' if paused else 'resume'}' request sent, waiting until all members have seen it")
         await _until_seen(target, paused)
     output.show(f"Success: cluster management is {word}")
+
+
+def _unwatched(snapshot: Snapshot) -> str:
+    """What may go on beside the next leader: in maintenance mode the last one's permit has no end."""
+    last = snapshot.history[-1].new_leader if snapshot.history else None
+    return (
+        f"Warning: nobody holds the leader key, and another node may lead from now on. If PostgreSQL still runs on "
+        f"{last or 'the last leader'} without its agent, it goes on accepting writes beside that one: start its agent "
+        f"(systemctl start haagent), or stop it (pg_ctl stop -D DATADIR -m immediate)"
+    )
 
 
 async def patch(target: Target, snapshot: Snapshot, change: Mapping[str, Any]) -> None:

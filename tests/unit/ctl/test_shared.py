@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haagent.core.facts import ConfigKey, Document
-from haagent.core.terms import Revision
+from haagent.core.facts import ConfigKey, Document, HistoryLine
+from haagent.core.terms import Lsn, Revision, Timeline
 from haagent.ctl import shared
 from haagent.ctl.shared import Edit, changed
 from haagent.rest.client import Response
@@ -168,6 +168,17 @@ def test_pause_and_resume() -> None:
     assert world.run("resume").output == "Success: cluster management is resumed\n"
     assert world.agents.seen[-1][3] == {"pause": None}
     assert "Cluster is not paused" in world.run("resume").output
+
+
+def test_resume_names_whoever_may_still_accept_writes() -> None:
+    """Fault 89: its permit has no end since the pause, and its agent is not there to give it one."""
+    world = World()
+    patches(world)
+    assert world.run("pause").exit_code == 0
+    world.change(leader=None, history=(HistoryLine(Timeline(1), Lsn(9), "no recovery target", None, "c"),))
+    told = lines(world.run("resume"))
+    assert "PostgreSQL still runs on c without its agent" in told[0]
+    assert told[-1] == "Success: cluster management is resumed"
 
 
 def test_pause_waits_for_all_members() -> None:
