@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from haagent.core import disks, election, failsafe, lease, stray, synchrony
+from haagent.core import disks, election, failsafe, lease, mixed, stray, synchrony
 from haagent.core.durations import parse_seconds
 from haagent.core.facts import IMMOVABLE, DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.methods import ReplicaMethod
@@ -135,9 +135,9 @@ def stood_still(v: View) -> bool:
 def let_go(v: View) -> bool:
     """There is no leader key, and whoever held it last can't accept commits any more.
 
-    It gave the key up in good order, or its permit has surely ended, counted from the last heartbeat seen here: a key
-    that was deleted by other hands, or lost with etcd's data, says nothing about its holder. Where no heartbeat was
-    seen it counts whether a leader wrote anything after the last release.
+    It gave the key up in good order (a Patroni member says so when asked), or its permit has surely ended, counted from
+    the last heartbeat seen here: a key that was deleted by other hands, or lost with etcd's data, says nothing about
+    its holder. Where no heartbeat was seen it counts whether a leader wrote anything after the last release.
     """
     beat = v.cluster.heartbeat
     if v.snapshot is None or v.snapshot.leader is not None:
@@ -148,7 +148,7 @@ def let_go(v: View) -> bool:
     if beat.name == v.me.name:
         return True
     released = v.snapshot.released is not None and v.snapshot.released >= beat.term
-    return released or v.now >= outlasted_at(v, beat)
+    return released or mixed.handed_over(v) or v.now >= outlasted_at(v, beat)
 
 
 def unheard_at(v: View) -> Instant | None:
@@ -164,6 +164,11 @@ def outlasted_at(v: View, beat: Heartbeat) -> Instant:
     """
     ttl = v.settings.ttl if beat.granted_ttl is None else beat.granted_ttl
     return later(beat.seen_at, ttl * (1 + v.timing.drift))
+
+
+def handing_over_unnoted(v: View) -> bool:
+    """A Patroni member has deleted its leader key, and has not said yet that its PostgreSQL does not write."""
+    return mixed.outgoing(v) is not None and not let_go(v)
 
 
 def vacancy(v: View) -> bool:
@@ -581,8 +586,8 @@ def _names_other(v: View) -> bool:
         return False
     if request.scheduled_epoch is not None and request.scheduled_epoch > v.wall:
         return False
-    beat = v.cluster.heartbeat
-    vacant_since = v.memory.since if beat is None else beat.seen_at
+    beat, gone_at = v.cluster.heartbeat, v.memory.leaderless_since
+    vacant_since = gone_at or (v.memory.since if beat is None else beat.seen_at)
     if vacant_since and v.now - vacant_since > PATIENCE_S:
         return False
     if request.candidate is not None:

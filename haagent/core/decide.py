@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, failsafe, intents, publish, stalls, stray, synchrony, timelines
+from haagent.core import conditions, failsafe, intents, mixed, publish, stalls, stray, synchrony, timelines
 from haagent.core.actions import (
     Action,
     ArmGuard,
@@ -50,6 +50,7 @@ def decide(v: View) -> Plan:
         history_of=publish.history_of(v),
         claim=timelines.claim_of(v),
         leaderless_since=_leaderless_since(v),
+        handover=mixed.remembered(v),
         **synchrony.remembered(v),
         **stalls.remembered(v),
     )

@@ -385,6 +385,8 @@ class Member:
     checkpoint_after_promote: bool | None = None
     pause: bool = False
     scheduled_restart: Document | None = None
+    patroni: bool = False
+    """Its agent is Patroni: the key tells a version, and not one of haagent."""
     extra: Document = field(default_factory=dict)
     """Fields of the JSON that are not listed above, kept as they were."""
 
@@ -605,6 +607,8 @@ class PeerReply:
     """Why its agent would not have it lead, whatever its position."""
     stray: bool = False
     """Its timeline was made by other hands, without a term."""
+    demoted: bool = False
+    """It is Patroni's, and says that it has demoted its PostgreSQL and that this is stopped."""
     complete: bool = True
     """Its position is the end of all the WAL that it has, not only of what it has replayed so far."""
 
@@ -820,6 +824,17 @@ class Stalled:
     """It seemed to stream at the last look: PostgreSQL says so of a WAL receiver that has only just connected."""
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What is known of the end of a Patroni member's term, which deletes the leader key without a note."""
+
+    term: Term
+    led: bool
+    """Its PostgreSQL was a primary when the key was last seen to stand."""
+    over: bool = False
+    """It said after the key was gone that its PostgreSQL does not write: it can't again without another term."""
+
+
 class Goal(Enum):
     """Why PostgreSQL is being stopped, hence what comes after."""
 
@@ -914,6 +929,8 @@ class Memory:
     stalled: Stalled | None = None
     slots_seen: Mapping[str, Instant] = field(default_factory=dict)
     """When the member of each slot was last there: its slot outlives it for ``member_slots_ttl``."""
+    handover: Handover | None = None
+    """None: the last leader is, or was, no member of Patroni, or nobody led while this node looked."""
     failsafe_known: KnownMembers | None = None
     """All who may stand in the ``failsafe`` key, as the local store has it."""
     leaderless_since: Instant | None = None

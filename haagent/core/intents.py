@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from haagent.core import disks, election, synchrony
+from haagent.core import disks, election, mixed, synchrony
 from haagent.core.actions import Action, CancelJob, PutConfig, PutFailover, ReloadSettings, Reply
 from haagent.core.conditions import restart_overdue
 from haagent.core.durations import parse_seconds
@@ -341,7 +341,7 @@ def _patch_config(v: View, intent: Intent) -> Admission:
     document = merged(present.document, intent.body)
     if document == present.document:
         return (Reply(intent.id, 200, document),), None, {}
-    return _take(v, intent, PutConfig(document, present.revision), phase="asked")
+    return _store(v, intent, document)
 
 
 def _put_config(v: View, intent: Intent) -> Admission:
@@ -349,8 +349,14 @@ def _put_config(v: View, intent: Intent) -> Admission:
         return _refuse(intent, 503, f"etcd does not answer ({v.cluster.silent_why}); nothing was changed")
     if not intent.body:
         return _refuse(intent, 400, "the configuration is empty")
-    present = v.snapshot.config
-    return _take(v, intent, PutConfig(intent.body, present.revision if present else None), phase="asked")
+    return _store(v, intent, intent.body)
+
+
+def _store(v: View, intent: Intent, document: Document) -> Admission:
+    if (why := mixed.objection(v.snapshot, document)) is not None:
+        return _refuse(intent, 400, why)
+    present = v.snapshot.config if v.snapshot else None
+    return _take(v, intent, PutConfig(document, present.revision if present else None), phase="asked")
 
 
 _HANDLERS: dict[str, Callable[[View, Intent], Admission]] = {

@@ -332,6 +332,12 @@ def ask_peers(v: View) -> Orders:
     return Orders((others(v),))
 
 
+def ask_whoever_led(v: View) -> Orders:
+    """Go on as a standby, and ask the peers, of whom one has deleted the leader key."""
+    usual = follow(v)
+    return replace(usual, actions=(*usual.actions, others(v)))
+
+
 def _asked_in_vain(v: View) -> str:
     """Peers that were not reached: their host may be down, or a firewall closes the port of their REST API."""
     silent = [reply for reply in (v.peers.replies if v.peers else ()) if not reply.reached]

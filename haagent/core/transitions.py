@@ -275,6 +275,8 @@ TABLE: tuple[Row, ...] = (
         "the leader key of this node's own past is given up", wake_s=0.0),
     Row(558, S.STANDBY, (c.leaderless, c.promised), S.STANDBY, o.keep_promise,
         "the leader key is gone, but this node promised a primary without etcd not to take it", wake_s=1.0),
+    Row(559, S.STANDBY, (c.handing_over_unnoted, c.eligible, c.answers), S.STANDBY, o.ask_whoever_led,
+        "Patroni's leader has deleted its key: it is asked whether its PostgreSQL is down", wake_s=0.1),
     Row(560, S.STANDBY, (c.vacancy, c.eligible, c.answers), S.CANDIDATE, o.ask_peers,
         "the leader key is free: the peers are asked", wake_s=0.0),
     Row(562, S.STANDBY, (c.vacancy, c.barred, negated(c.standing_back)), S.STANDBY, o.why_waiting,

@@ -15,6 +15,7 @@ import click
 import yaml
 
 from haagent.config.problems import ConfigError
+from haagent.core import mixed
 from haagent.core.facts import ConfigKey, Document, Member, Snapshot
 from haagent.ctl import effects, output, rows
 from haagent.ctl.target import DCS_TIMEOUT_S, Failed, Target, ask_first, boottime
@@ -67,6 +68,8 @@ async def edit_config(target: Target, edit: Edit, quiet: bool, force: bool) -> N
         _, warnings = target.check(document)
     except ConfigError as error:
         raise Failed(f"{error}\nNothing was changed") from None
+    if (why := mixed.objection(snapshot, document)) is not None:
+        raise Failed(why)
     for warning in warnings:
         output.warn(f"Warning: {warning}")
     if not quiet:

@@ -134,7 +134,7 @@ def leader_key(kv: KeyValue) -> LeaderKey:
 def member(name: str, value: bytes) -> Member:
     """A node's member key; just the name when nothing of it can be read."""
     raw = _Fields(_json(value))
-    wire_version = raw.text("version") or ""
+    wire_version, own_version = raw.text("version") or "", raw.text(OWN_VERSION)
     pending, reason = raw.flag("pending_restart"), raw.document("pending_restart_reason")
     return Member(
         name=name,
@@ -142,7 +142,7 @@ def member(name: str, value: bytes) -> Member:
         api_url=raw.text("api_url") or "",
         state=raw.text("state") or "",
         role=raw.text("role") or "",
-        version=raw.text(OWN_VERSION) or wire_version,
+        version=own_version or wire_version,
         timeline=raw.number("timeline", Timeline),
         lsn=raw.number("xlog_location", Lsn),
         receive_lsn=raw.number("receive_lsn", Lsn),
@@ -153,6 +153,7 @@ def member(name: str, value: bytes) -> Member:
         checkpoint_after_promote=raw.flag("checkpoint_after_promote"),
         pause=raw.flag("pause") or False,
         scheduled_restart=raw.document("scheduled_restart"),
+        patroni=bool(wire_version) and not own_version,
         extra=raw.rest(),
     )
 

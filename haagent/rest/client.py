@@ -198,6 +198,7 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
         watchdog_failed=document.get("watchdog_failed") is True,
         unfit=str(own.get("unfit") or ""),
         stray="stray_timeline" in own,
+        demoted=not own and not xlog and role == "demoted" and document.get("state") == "stopped",
         complete=writes or received > 0 or own.get("replayed_all") is True,
     )
 

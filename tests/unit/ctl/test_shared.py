@@ -62,6 +62,18 @@ def test_what_cannot_be_used_is_not_written() -> None:
     assert stored(world)["ttl"] == 10
 
 
+def test_what_a_patroni_member_would_not_take_is_not_written() -> None:
+    world = World()
+    assert world.dcs.now is not None
+    members = [replace(m, patroni=m.name == "c") for m in world.dcs.now.members]
+    world.change(members=tuple(members))
+    result = world.run("edit-config", "-s", "ttl=12", "--force")
+    assert result.exit_code == 1
+    assert "ttl 12 is below Patroni's minimum of 20" in result.output
+    assert "c (Patroni" in result.output
+    assert stored(world)["ttl"] == 10
+
+
 def test_a_warning_does_not_stand_in_the_way() -> None:
     result = World().run("edit-config", "-s", "ttll=20", "--force")
     assert result.exit_code == 0

@@ -107,6 +107,12 @@ def test_what_a_patroni_member_says_is_kept() -> None:
     assert (member.version, member.lsn, member.extra) == ("4.1.0", Lsn(1), {"proxy_url": "postgres://p"})
 
 
+def test_a_member_is_patroni_s_that_tells_a_version_and_not_one_of_haagent() -> None:
+    assert keys.member("b", b'{"version":"4.1.0"}').patroni
+    assert not keys.member("b", b'{"version":"4.1.5","haagent_version":"0.1.0"}').patroni
+    assert not keys.member("b", b"{}").patroni
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("xlog_location", "12"), ("xlog_location", True), ("xlog_location", -1), ("timeline", 1.5), ("state", ["x"]),

@@ -166,6 +166,15 @@ def test_a_patroni_member_is_understood() -> None:
     assert (replica.tags.failover_priority, replica.tags.nosync, replica.watchdog_failed) == (2, True, True)
 
 
+def test_a_patroni_member_says_that_it_has_stopped_its_postgresql_for_good() -> None:
+    gone = {name: value for name, value in PATRONI_PRIMARY.items() if name != "xlog"} | {"role": "demoted"}
+    assert read_status("p", gone | {"state": "stopped"}).demoted
+    assert not read_status("p", gone | {"state": "stopping"}).demoted
+    assert not read_status("p", gone | {"state": "stopped", "role": "primary"}).demoted
+    assert not read_status("p", gone | {"state": "stopped", "xlog": {"location": 1}}).demoted
+    assert not read_status("p", gone | {"state": "stopped", "haagent": {"state": "fenced"}}).demoted
+
+
 def test_a_patroni_member_of_an_old_version_is_understood() -> None:
     old = read_status("p", PATRONI_PRIMARY | {"role": "master"})
     assert (old.in_recovery, old.leads) == (False, True)
