@@ -12,7 +12,7 @@ from tests.compat.clients import Patronictl, place
 from tests.real.cluster import Cluster
 from tests.real.node import Node
 from tests.real.programs import AgentProgram, patroni
-from tests.real.waiting import wait_until
+from tests.real.waiting import now, wait_until
 
 
 def _exchange(node: Node, program: AgentProgram) -> None:
@@ -55,9 +55,13 @@ def test_each_follows_and_leads_the_other(cluster: Cluster, mixed: Node, patroni
         assert listed[mixed.name] == ("Leader", "running")
         assert listed[first.name] == ("Replica", "streaming")
         assert json.loads(first.rest("GET", "/cluster").text)["members"]
+        back_at = now()
         patronictl("switchover", "--leader", mixed.name, "--candidate", first.name, "--force")
-        # Patroni deletes the key without a note that it gave it up: it is waited for like a key that was lost.
         wait_until(lambda: (key := cluster.key("leader")) and key.value == first.name, "the way back", 40)
+        cluster.wait_acknowledged(record, now(), 20, "multihost")
+        # Patroni deletes the key without a note, and its lease lasts 20 s at least: it is asked, and not waited for.
+        assert cluster.outage(record, "multihost", back_at) < 8
+        assert "row 559" in first.log.read_text()
         cluster.wait_whole(30)
     missing = {attempt.number for attempt in record.acknowledged()} - cluster.rows()
     assert not missing, f"acknowledged, and lost in a switchover: {sorted(missing)[:10]}"
