@@ -131,6 +131,7 @@ def _sleep_until(instant: float) -> None:
 def play(trial: Trial, kinds: dict[str, Fault], drawn: Round) -> Played:
     """Play the round on a whole cluster; what must be said of liveness is already judged."""
     cluster = trial.cluster
+    cluster.wait_whole(WHOLE_WITHIN_S, restarted=True)  # an operator's order of the last round may have come late
     names = {(node.place.address, node.place.postgres_port): node.name for node in cluster.nodes}
     writers, observer = Writers(cluster.routes(PAUSE_S), names), Observer(trial)
     with observer as seen, writers as record:
