@@ -7,7 +7,7 @@ programmer's error and ends the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from haagent.core.facts import (
@@ -266,9 +266,25 @@ class Postgres(Protocol):
         ...
 
     async def sync_slots(
-        self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
+        self,
+        create: Sequence[SlotFacts],
+        drop: Sequence[str],
+        advance: Mapping[str, Lsn],
+        timeout: float,
+        *,
+        protect: Sequence[str] = (),
     ) -> None:
-        """Create, drop and advance replication slots."""
+        """Drop, create and advance replication slots; ``protect``: logical ones that standbys are to copy.
+
+        What is done to logical slots may take long, and goes on in the background.
+        """
+        ...
+
+    async def copy_slots(self, source: Upstream, own_slot: str, fetch: Collection[str], prove: Collection[str]) -> None:
+        """Begin to copy logical slots from the primary for the next start, and to prove copies usable.
+
+        Goes on in the background; shows in ``PostgresFacts.slots_staged_at`` and in ``SlotFacts.synced``.
+        """
         ...
 
     async def history(self) -> Sequence[HistoryLine]:

@@ -208,7 +208,16 @@ class Performer:
         await self.ports.postgres.stir(ADAPTER_TIMEOUT_S)
 
     async def sync_slots(self, action: a.SyncSlots) -> None:
-        await self.ports.postgres.sync_slots(action.create, action.drop, action.advance, ADAPTER_TIMEOUT_S)
+        await self.ports.postgres.sync_slots(
+            action.create,
+            action.drop,
+            action.advance,
+            ADAPTER_TIMEOUT_S,
+            protect=action.protect,
+        )
+
+    async def copy_slots(self, action: a.CopySlots) -> None:
+        await self.ports.postgres.copy_slots(action.source, action.own_slot, action.fetch, action.prove)
 
     async def move_aside(self, action: a.MoveAside) -> str:
         path = await self.ports.postgres.move_aside(action.why)
@@ -361,6 +370,7 @@ MAY_FAIL = frozenset(
         "CloseWatchdog",
         "PublishMember",
         "SyncSlots",
+        "CopySlots",
         "StirStandbys",
         "PublishStatus",
         "RememberFailsafe",
@@ -391,6 +401,7 @@ HANDLERS: dict[type[a.Action], Handler] = {
     a.ReloadPostgres: Performer.reload_postgres,
     a.StirStandbys: Performer.stir_standbys,
     a.SyncSlots: Performer.sync_slots,
+    a.CopySlots: Performer.copy_slots,
     a.MoveAside: Performer.move_aside,
     a.Initialize: Performer.initialize,
     a.Clone: Performer.clone,

@@ -7,6 +7,7 @@ the caller keeps the settings it has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from haagent.core.facts import PRIMARY, REPLICA, Document, Rules, Settings
 from haagent.core.methods import ReplicaMethod
 
 DEFAULT_TTL_S = Settings().ttl
+_SLOT_NAME = re.compile("[a-z0-9_]{1,63}")
 SHARE_OF_TTL = 0.3
 """Of ttl, for a loop_wait or retry_timeout that is not given."""
 
@@ -61,6 +63,7 @@ def settings(
     given |= {name: value for name, value in {**section, **local}.items() if name in _FROM_POSTGRESQL}
     in_use: dict[str, Any] = {**given, **timing, **merged}
     found_settings = Settings(**in_use, bootstrap_document=bootstrap, peer_timeout=peer_timeout)
+    warnings += _for_logical_slots(found_settings, source, at)
     return found_settings, tuple(str(warning) for warning in warnings)
 
 
@@ -86,16 +89,37 @@ def _timing(given: Mapping[str, Any]) -> tuple[dict[str, float], tuple[str, ...]
 
 
 def _slots(slots: Mapping[str, Any], source: str, at: Path, warnings: list[Problem]) -> dict[str, Any]:
-    """Permanent slots; one without properties is physical."""
+    """Permanent slots; one without properties is physical, one that PostgreSQL could not have is left out."""
     result: dict[str, Any] = {}
     for name, properties in slots.items():
         path = (*at, "slots", name)
         if properties is not None and not isinstance(properties, dict):
             raise ConfigError([Problem(source, path, "expected a map of properties, or nothing", shown(properties))])
-        result[name] = properties or {"type": "physical"}
-        if result[name].get("type") == "logical":
-            warnings.append(Problem(source, path, "logical slots are kept where they are, but not created yet"))
+        given = dict(properties or {})
+        both = given.get("database") and given.get("plugin")
+        given.setdefault("type", "logical" if both else "physical")
+        if not _SLOT_NAME.fullmatch(name):
+            why = "a slot's name has lower case letters, digits and underscores, at most 63: it is left out"
+        elif given["type"] not in ("physical", "logical"):
+            why = f"type is {shown(given['type'])}, neither physical nor logical: it is left out"
+        elif given["type"] == "logical" and not both:
+            why = "a logical slot needs a database and a plugin: it is left out"
+        else:
+            result[name] = given
+            continue
+        warnings.append(Problem(source, path, why))
     return result
+
+
+def _for_logical_slots(found: Settings, source: str, at: Path) -> list[Problem]:
+    """What else permanent logical slots need."""
+    listed = [name for name, slot in found.slots.items() if slot["type"] == "logical"]
+    path = (*at, "slots", listed[0]) if listed else at
+    if listed and found.parameters.get("wal_level") != "logical":
+        return [Problem(source, path, "it can't be made until postgresql.parameters.wal_level is logical")]
+    if listed and not found.use_slots:
+        return [Problem(source, path, "it is not made while postgresql.use_slots is off")]
+    return []
 
 
 def _replica_methods(section: Mapping[str, Any], source: str, at: Path) -> tuple[ReplicaMethod, ...]:

@@ -342,9 +342,17 @@ class Dynamic:
         least=0,
         where=DYNAMIC,
     )
-    slots: Mapping[str, Any] = setting(v.MAP, "Permanent replication slots by name.", default={}, where=DYNAMIC)
+    slots: Mapping[str, Any] = setting(
+        v.MAP,
+        "Permanent replication slots by name: type (physical or logical), and for logical ones database and plugin.",
+        default={},
+        where=DYNAMIC,
+    )
     ignore_slots: tuple[Mapping[str, Any], ...] = setting(
-        v.MAPS, "Properties of slots that are left alone.", default=(), where=DYNAMIC
+        v.MAPS,
+        "Properties (name, type, database, plugin) of slots that are left alone; others that nobody listed are dropped.",
+        default=(),
+        where=DYNAMIC,
     )
     postgresql: Postgresql = section(Postgresql)
 

@@ -160,11 +160,24 @@ class ReloadPostgres(Action):
 
 @dataclass(frozen=True, slots=True)
 class SyncSlots(Action):
-    """Create, drop and advance replication slots."""
+    """Drop, create, advance and amend replication slots; what is dropped may be made anew."""
 
     create: tuple[SlotFacts, ...] = ()
     drop: tuple[str, ...] = ()
     advance: Mapping[str, Lsn] = field(default_factory=dict)
+    protect: tuple[str, ...] = ()
+    """Logical slots that standbys are to copy from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopySlots(Action):
+    """Copy logical slots from the primary for the next start, and find out which copies are usable."""
+
+    source: Upstream
+    own_slot: str
+    """The physical slot through which this standby streams."""
+    fetch: tuple[str, ...] = ()
+    prove: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

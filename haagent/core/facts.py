@@ -230,6 +230,13 @@ class SlotFacts:
     plugin: str | None = None
     database: str | None = None
     wal_status: str | None = None
+    """``lost``: what it should keep is gone, so that it is of no use any more."""
+    failover: bool = False
+    """PostgreSQL 17+: standbys keep a copy of it."""
+    synced: bool = False
+    """PostgreSQL 17+: this is such a copy, or was one before a promotion."""
+    temporary: bool = False
+    """It ends with its session; a copy is temporary until it could be used after a promotion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +305,10 @@ class ServerConfig:
     pg_ident: tuple[str, ...] = ()
     recovery: Mapping[str, str] = field(default_factory=dict)
     synchronous_standby_names: str | None = None
+    keeps_logical: bool = False
+    """Logical slots are to survive a failover: standbys copy them, and the primary keeps for them what they need."""
+    awaited_slots: tuple[str, ...] = ()
+    """Physical slots whose standbys must have what is sent to subscribers (``synchronized_standby_slots``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +344,8 @@ class PostgresFacts:
     orphans: int = 0
     """Processes of this data directory that outlived their postmaster."""
     disk: DiskFacts = DiskFacts()
+    slots_staged_at: Instant | None = None
+    """Since when copied logical slots wait for PostgreSQL to be started."""
 
     @property
     def running(self) -> bool:
@@ -611,6 +624,8 @@ class PeerReply:
     """It is Patroni's, and says that it has demoted its PostgreSQL and that this is stopped."""
     complete: bool = True
     """Its position is the end of all the WAL that it has, not only of what it has replayed so far."""
+    lacks_slots: Mapping[str, str] = field(default_factory=dict)
+    """Permanent logical slots that would be missing if it led now, and why."""
 
 
 @dataclass(frozen=True, slots=True)

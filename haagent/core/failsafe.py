@@ -16,7 +16,7 @@ from typing import Any
 
 from haagent.core import slots
 from haagent.core.actions import Action, PutFailsafe, RememberFailsafe
-from haagent.core.facts import Document, KnownMembers, Mandate, Promise, Snapshot, View
+from haagent.core.facts import Document, KnownMembers, Mandate, Promise, ServerFacts, Snapshot, View
 from haagent.core.lease import DRIFT
 from haagent.core.terms import Instant, Lsn, Revision, Term, later
 
@@ -91,10 +91,15 @@ def mandate(v: View) -> Mandate | None:
         "name": v.me.name,
         "conn_url": v.me.conn_url,
         "api_url": v.me.api_url,
-        "slots": {} if server is None else {name: int(at) for name, at in slots.positions(server, v.me.name).items()},
+        "slots": {} if server is None else _positions(server, v.me.name),
         "haagent": {"scope": v.me.scope, "term": int(v.lease.term), "ttl": v.timing.ttl},
     }
     return Mandate({name: url for name, url in names.members.items() if name != v.me.name}, body)
+
+
+def _positions(server: ServerFacts, me: str) -> dict[str, int]:
+    every = {slot.name for slot in server.slots}
+    return {name: int(at) for name, at in slots.positions(server, me, every).items()}
 
 
 def addressed(body: Document, name: str) -> dict[str, Any]:

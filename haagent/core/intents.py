@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from haagent.core import disks, election, mixed, synchrony
+from haagent.core import disks, election, mixed, slots, synchrony
 from haagent.core.actions import Action, CancelJob, PutConfig, PutFailover, ReloadSettings, Reply
 from haagent.core.conditions import restart_overdue
 from haagent.core.durations import parse_seconds
@@ -204,6 +204,8 @@ def _judged(v: View, request: FailoverKey) -> tuple[str, str]:
             why = f"{reply.name} does not stream from {v.me.name}"
         if why is None and request.leader is not None:
             why = synchrony.unfit(v, reply.name, peers.replies)
+        if why is None and request.leader is not None and reply.lacks_slots:
+            why = f"subscribers would lose what {reply.name} lacks: {slots.in_words(reply.lacks_slots)}"
         if why is None:
             return "go", f"{reply.name} is {max(0, int(server.lsn) - int(reply.lsn))} bytes behind"
         reasons.append(why)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import disks, election, failsafe, publish, stalls, synchrony, timelines
+from haagent.core import disks, election, failsafe, publish, slots, stalls, synchrony, timelines
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -43,7 +43,6 @@ from haagent.core.actions import (
 )
 from haagent.core.facts import PRIMARY, DataKind, Failure, FenceFacts, Goal, Pending, Upstream, View
 from haagent.core.intents import verdict
-from haagent.core.slots import slot_name
 from haagent.core.states import State
 from haagent.core.terms import Instant, SystemId, later
 
@@ -158,7 +157,7 @@ def clone(v: View) -> Orders:
         source = c.as_upstream(named.name, named.conn_url)
     if source is None:
         return Orders()
-    slot = slot_name(v.me.name) if v.settings.use_slots and not v.me.tags.nostream else None
+    slot = slots.slot_name(v.me.name) if v.settings.use_slots and not v.me.tags.nostream else None
     return Orders(
         (Clone(source, slot, v.settings.replica_methods),), detail=f"from {source.name} at {source.host}:{source.port}"
     )
@@ -461,7 +460,9 @@ def promote_again(v: View) -> Orders:
     number = timelines.number_to_claim(v) if claimed is None else claimed
     taken = publish.claim_timeline(v, term, number) if claimed is None else ()
     promotion = Promote(term, server.timeline, number)
-    return Orders((*_arm(v), *synchrony.claim(v), *taken, promotion), {"promoted_at": v.now})
+    lacks = slots.lacking(server, v.settings) if server.in_recovery else {}
+    lost = f"subscribers must begin anew, this node lacks: {slots.in_words(lacks)}" if lacks else ""
+    return Orders((*_arm(v), *synchrony.claim(v), *taken, promotion), {"promoted_at": v.now}, lost)
 
 
 def _present_upstream(v: View) -> Upstream | None:

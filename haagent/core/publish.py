@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import disks, failsafe, slots, synchrony
+from haagent.core import copies, disks, failsafe, slots, synchrony
 from haagent.core.actions import (
     Action,
     Callback,
@@ -134,7 +134,8 @@ def fenced(v: View, parameters: Mapping[str, str]) -> Mapping[str, str]:
 
 def server_config(v: View, source: Upstream | None, synchronous: str = "", role: str = REPLICA) -> ServerConfig:
     """What PostgreSQL's configuration files should say in a role; on a primary also which standbys commits wait for."""
-    rules = v.settings.rules(role)
+    rules, server = v.settings.rules(role), v.postgres.server if v.postgres.running else None
+    keeps_logical = slots.keeps_logical(server, v.settings, v.me.tags.may_lead)
     return ServerConfig(
         upstream=source,
         slot_name=slots.slot_name(v.me.name) if source and v.settings.use_slots and not v.me.tags.nostream else None,
@@ -144,6 +145,8 @@ def server_config(v: View, source: Upstream | None, synchronous: str = "", role:
         pg_ident=rules.pg_ident,
         recovery=rules.recovery,
         synchronous_standby_names=synchronous,
+        keeps_logical=keeps_logical,
+        awaited_slots=slots.awaited(server, synchronous) if keeps_logical else (),
     )
 
 
@@ -169,7 +172,7 @@ def followed(v: View) -> tuple[Action, ...]:
     source = upstream(v)
     if source is None and v.postgres.configured is not None:
         source = v.postgres.configured.upstream
-    return configured(v, source) + member_slots(v)
+    return configured(v, source) + member_slots(v) + copies.orders(v)
 
 
 def _followed_by_promise(v: View) -> tuple[Action, ...]:
@@ -194,12 +197,12 @@ def slots_seen(v: View) -> Mapping[str, Instant]:
 
 
 def member_slots(v: View) -> tuple[Action, ...]:
-    """Create, drop and advance the member slots of this node."""
+    """Create, drop, advance and amend the slots of this node."""
     snapshot, server = v.snapshot, v.postgres.server
     if snapshot is None or server is None or not v.postgres.running or v.settings.pause:
         return ()
     leader = snapshot.leader.name if snapshot.leader else None
-    keep = slots.wanted(snapshot, v.me.name, leader, v.settings, v.me.tags.may_lead)
+    keep = slots.wanted(snapshot, v.me.name, leader, v.settings, v.me.tags.may_lead or v.postgres.writable)
     present = {slots.slot_name(m.name) for m in snapshot.members}
     away = slots.retained(v.memory.slots_seen, v.now, v.settings) - present
     order = slots.difference(server, keep, away, v.settings, snapshot.status)
@@ -214,9 +217,10 @@ def led(v: View) -> tuple[Action, ...]:
     if snapshot is None or server is None or term is None:
         return orders
     orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v) + failsafe.maintained(v)
-    known = slots.positions(server, v.me.name)
-    theirs = slots.retained(v.memory.slots_seen, v.now, v.settings) - slots.permanent(v.settings).keys()
-    retain = tuple(sorted(theirs & known.keys()))
+    listed = {slot.name for slot in slots.permanent(v.settings)}
+    theirs = slots.retained(v.memory.slots_seen, v.now, v.settings)
+    known = slots.positions(server, v.me.name, theirs | listed)
+    retain = tuple(sorted((theirs - listed) & known.keys()))
     status = snapshot.status
     if status is None or (status.optime, dict(status.slots), status.retain_slots) != (server.lsn, known, retain):
         orders += (PublishStatus(term, server.lsn, known, retain),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haagent.core import disks, failsafe, publish, stray
+from haagent.core import disks, failsafe, publish, slots, stray
 from haagent.core.advice import advice, not_eligible
 from haagent.core.conditions import leads, watchdog_allows
 from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
@@ -196,6 +196,8 @@ def _own_part(view: View) -> dict[str, Any]:
         part["unfit"] = trouble
     if (timeline := view.memory.standing.stray) is not None:
         part["stray_timeline"] = int(timeline)
+    if lacks := lacking_slots(view):
+        part["lacks_slots"] = lacks
     objection = not_eligible(view)
     if objection is not None:
         part["not_eligible"] = objection
@@ -203,6 +205,14 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.job is not None and not view.job.done:
         part["job"] = _job(view)
     return part
+
+
+def lacking_slots(view: View) -> dict[str, str]:
+    """Permanent logical slots that a promotion would leave behind, and why; nothing on a node that may not lead."""
+    server = server_now(view)
+    if server is None or not server.in_recovery or not view.me.tags.may_lead:
+        return {}
+    return slots.lacking(server, view.settings)
 
 
 def _watchdog(known: WatchdogFacts) -> dict[str, Any]:

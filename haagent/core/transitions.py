@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from haagent.core import conditions as c
-from haagent.core import disks, stalls
+from haagent.core import copies, disks, stalls
 from haagent.core import orders as o
 from haagent.core.conditions import Condition, data_is, job_done, job_failed, negated, refused, unfinished
 from haagent.core.facts import DataKind, Goal, View
@@ -134,7 +134,9 @@ def promote_stuck(v: View) -> bool:
 
 
 def about_to_stop(v: View) -> bool:
-    return (v.stopping and not v.settings.pause) or c.reinit_asked(v) or reason_to_restart(v)
+    return (
+        (v.stopping and not v.settings.pause) or c.reinit_asked(v) or reason_to_restart(v) or copies.wait_for_start(v)
+    )
 
 
 def guardless(v: View) -> bool:
@@ -299,6 +301,8 @@ TABLE: tuple[Row, ...] = (
         "this standby does not stream: its history is compared with the leader's"),
     Row(582, S.STANDBY, (stalls.question_due, negated(c.busy), negated(c.waiting)), S.STANDBY, o.ask_why_stalled,
         "this standby neither streams nor gets any further: the leader is asked why"),
+    Row(585, S.STANDBY, (copies.wait_for_start, c.streaming), S.DEMOTING, stopper(Goal.RESTART),
+        "logical slots were copied from the primary: PostgreSQL is restarted to take them up", wake_s=0.05),
     Row(599, S.STANDBY, (), S.STANDBY, o.follow,
         "it follows the leader"),
     # --- candidate ---

@@ -6,8 +6,9 @@ import asyncio
 import shlex
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 
@@ -18,8 +19,10 @@ from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable, allow
 from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
 from haagent.postgres.aside import begun_only, discard, move_aside
 from haagent.postgres.control import ControlData, read_control
+from haagent.postgres.copies import SlotCopies, discard_logical
 from haagent.postgres.disk import on_disk
 from haagent.postgres.files import read_marker
+from haagent.postgres.logical import LogicalSlots
 from haagent.postgres.postmaster import Postmaster
 from haagent.postgres.probe import Probe
 from haagent.postgres.programs import run_hook
@@ -53,6 +56,8 @@ class PostgresAdapter:
         self._kill_tree = kill_tree
         self._postmaster = Postmaster()
         self._senders = SenderWatches()
+        self._logical = LogicalSlots()
+        self._copies = SlotCopies(now)
         self._client = Client()
         self._probe = Probe(settings, self._postmaster, self._client, now)
         self._configured: ServerConfig | None = None
@@ -62,6 +67,8 @@ class PostgresAdapter:
 
     async def probe(self, timeout: float) -> PostgresFacts:
         facts = await self._probe.probe(self.settings, self._configured, timeout, at_work=self._at_work)
+        if facts.server is not None:
+            facts = replace(facts, server=self._copies.mark(facts.server), slots_staged_at=self._copies.staged_at)
         self._senders.see(facts.server.senders if facts.server and not facts.server.in_recovery else ())
         return facts
 
@@ -95,6 +102,7 @@ class PostgresAdapter:
     async def start(self, config: ServerConfig, *, primary: bool, permitted: Callable[[], None] = allowed) -> None:
         control = await self._stopped_control()
         role = server.Role(primary, permitted)
+        self._copies.forget()
         await server.start(self.settings, config, self._postmaster, self._kill_tree, control, role)
         self._configured = config
 
@@ -122,9 +130,24 @@ class PostgresAdapter:
             raise Unknown(f"no message in the WAL: {told(error)}") from error
 
     async def sync_slots(
-        self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
+        self,
+        create: Sequence[SlotFacts],
+        drop: Sequence[str],
+        advance: Mapping[str, Lsn],
+        timeout: float,
+        *,
+        protect: Sequence[str] = (),
     ) -> None:
-        await slots.sync_slots(self.settings, self._client, self._address(), create, drop, advance, timeout)
+        address = self._address()
+        made = [slot for slot in create if slot.kind == "logical"]
+        if made or protect or advance:
+            self._logical.begin(self.settings, address, made, protect, advance)
+        kept = [slot for slot in create if slot.kind == "physical"]
+        orders = slots.Orders(kept, drop, advance)
+        await slots.sync_slots(self.settings, self._client, address, orders, timeout)
+
+    async def copy_slots(self, source: Upstream, own_slot: str, fetch: Collection[str], prove: Collection[str]) -> None:
+        self._copies.begin(self.settings, self._address(), source, own_slot, fetch, prove)
 
     # --- long jobs
 
@@ -158,6 +181,7 @@ class PostgresAdapter:
         rewind.judge(await self.compare(source))
         with self._building():
             await rewind.rewind(self.settings, source, control, report)
+            await on_disk(lambda: discard_logical(self.settings))
 
     async def move_aside(self, why: str) -> str:
         await on_disk(lambda: unfinished.end_leftover(self.settings))
@@ -177,6 +201,8 @@ class PostgresAdapter:
 
     async def close(self) -> None:
         """Give up the connection and the watch; PostgreSQL runs on."""
+        await self._logical.close()
+        await self._copies.close()
         await self._client.close()
         self._probe.volumes.close()
         self._senders.close()

@@ -39,8 +39,10 @@ SELECT r.recovering,
                    s.sent_lsn, s.write_lsn, s.flush_lsn, s.replay_lsn))
           FROM pg_stat_replication s) AS senders,
        (SELECT json_agg(json_build_array(
-                   p.slot_name, p.slot_type, p.active, p.restart_lsn, p.confirmed_flush_lsn, p.xmin IS NOT NULL,
-                   p.plugin, p.database, p.wal_status))
+                   p.slot_name, p.slot_type, p.active, p.restart_lsn, p.confirmed_flush_lsn,
+                   p.xmin IS NOT NULL OR (p.slot_type = 'physical' AND p.catalog_xmin IS NOT NULL),
+                   p.plugin, p.database, p.wal_status, to_json(p) ->> 'failover', to_json(p) ->> 'synced',
+                   p.temporary))
           FROM pg_replication_slots p) AS slots
   FROM (SELECT pg_is_in_recovery() AS recovering OFFSET 0) r
 """
@@ -109,8 +111,9 @@ def sender_of(row: list[Any]) -> WalSender:
 
 def slot_of(row: list[Any]) -> SlotFacts:
     """One row of pg_replication_slots."""
-    name, kind, active, restart, confirmed, xmin, plugin, database, wal_status = row
-    return SlotFacts(name, kind, active, lsn(restart), lsn(confirmed), xmin, plugin, database, wal_status)
+    name, kind, active, restart, confirmed, xmin, plugin, database, wal_status, failover, synced, temporary = row
+    newer = {"failover": failover == "true", "synced": synced == "true", "temporary": temporary}
+    return SlotFacts(name, kind, active, lsn(restart), lsn(confirmed), xmin, plugin, database, wal_status, **newer)
 
 
 def timeline_of(row: Mapping[str, Any], receiver: Receiver | None, remembered: Timeline) -> Timeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from haagent.core.facts import ServerConfig
+from haagent.core.slots import SYNCHRONIZES
 from haagent.postgres.control import STANDBY_SENSITIVE
 from haagent.postgres.settings import Login, PostgresSettings, names
 
@@ -53,14 +54,18 @@ def cluster_wide(config: ServerConfig) -> dict[str, str]:
     return chosen
 
 
-def postgresql_conf(settings: PostgresSettings, config: ServerConfig, include: str | None) -> str:
-    """postgresql.conf: the base configuration by inclusion, then everything that is ruled from outside."""
+def postgresql_conf(settings: PostgresSettings, config: ServerConfig, include: str | None, major: int = 0) -> str:
+    """postgresql.conf: the base configuration by inclusion, then everything that is ruled from outside.
+
+    ``major``: the version of the data directory; 0 when it is not known.
+    """
     lines = [HEADER, *(f"{name} = {quote(value)}" for name, value in sorted(DEFAULTS.items()))]
     if include is not None:
         lines.append(f"include {quote(include)}")
     values = {k: v for k, v in config.parameters.items() if k not in AGENTS_OWN | RECOVERY}
     values.update(cluster_wide(config))
     values.update(_fixed(settings))
+    values.update(_for_logical_slots(config, values, major))
     if config.synchronous_standby_names is not None:
         values["synchronous_standby_names"] = config.synchronous_standby_names
     values.update(recovery_parameters(settings, config))
@@ -82,6 +87,17 @@ def _fixed(settings: PostgresSettings) -> dict[str, str]:
     if settings.unix_socket_directories:
         fixed["unix_socket_directories"] = ",".join(settings.unix_socket_directories)
     return fixed
+
+
+def _for_logical_slots(config: ServerConfig, present: Mapping[str, str], major: int) -> dict[str, str]:
+    """What logical slots need to survive a failover. Source: manual, "Replication Slot Synchronization"."""
+    if not config.keeps_logical:
+        return {}
+    found = {"hot_standby_feedback": "on"}
+    if major >= SYNCHRONIZES // 10000:
+        found["sync_replication_slots"] = "on"
+        found["synchronized_standby_slots"] = present.get("synchronized_standby_slots", ",".join(config.awaited_slots))
+    return found
 
 
 def recovery_parameters(settings: PostgresSettings, config: ServerConfig) -> dict[str, str]:

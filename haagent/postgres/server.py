@@ -16,6 +16,7 @@ from haagent.core.terms import Timeline
 from haagent.ports import Refused, allowed
 from haagent.postgres import render
 from haagent.postgres.control import ControlData
+from haagent.postgres.copies import take_up
 from haagent.postgres.disk import on_disk
 from haagent.postgres.files import (
     merge_passfile,
@@ -49,13 +50,17 @@ def os_user() -> str:
 def write_files(settings: PostgresSettings, config: ServerConfig) -> bool:
     """Write the configuration files that differ; whether the server has something to reload. Blocking."""
     settings.conf.mkdir(mode=0o700, parents=True, exist_ok=True)
-    changed = write_if_changed(
-        settings.conf / "postgresql.conf", render.postgresql_conf(settings, config, _include(settings))
-    )
+    text = render.postgresql_conf(settings, config, _include(settings), _major(settings))
+    changed = write_if_changed(settings.conf / "postgresql.conf", text)
     changed |= _write_hba(settings, config)
     changed |= _write_ident(settings, config)
     write_passfile(settings, config)
     return changed
+
+
+def _major(settings: PostgresSettings) -> int:
+    """The major version of the data directory; 0 when there is none."""
+    return int((read_text(settings.data_dir / "PG_VERSION") or "0").strip().partition(".")[0])
 
 
 def _include(settings: PostgresSettings) -> str | None:
@@ -183,6 +188,7 @@ async def start(
             put_away(settings, max(control.timeline, written))
             hold_below(settings, control.timeline)
         _set_role(settings, primary=primary)
+        take_up(settings, primary=primary)
 
     await on_disk(prepare)
     words = render.command_line(settings, config, None if primary else control.least)

@@ -29,10 +29,18 @@ def program() -> AgentProgram:
     return patroni(Path(home)) if home else haagent()
 
 
+DCS = {"postgresql": {"parameters": {"wal_level": "logical", "hot_standby": "on", "wal_log_hints": "on"}}}
+"""Logical slots can be made."""
+
+
 @pytest.fixture(scope="session")
 def settings(program: AgentProgram) -> ClusterSettings:
     """As quick as is allowed."""
-    return ClusterSettings(ttl=20, retry_timeout=3) if program.name == "patroni" else ClusterSettings(grpc=("node3",))
+    return (
+        ClusterSettings(ttl=20, retry_timeout=3)
+        if program.name == "patroni"
+        else ClusterSettings(grpc=("node3",), dcs=DCS)
+    )
 
 
 @pytest.fixture(scope="session")

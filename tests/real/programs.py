@@ -18,7 +18,10 @@ def program(name: str) -> str:
 
 
 def postgres_bin() -> Path:
-    """The newest installed PostgreSQL's programs (Debian's place first, then PATH)."""
+    """The programs of HAAGENT_TEST_POSTGRES_BIN, else of the newest PostgreSQL here (Debian's place, then PATH)."""
+    given = os.environ.get("HAAGENT_TEST_POSTGRES_BIN")
+    if given:
+        return Path(given)
     debian = [place for place in Path("/usr/lib/postgresql").glob("*/bin") if (place / "initdb").exists()]
     if debian:
         return max(debian, key=lambda place: float(place.parent.name))

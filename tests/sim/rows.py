@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from haagent.core.transitions import TABLE
 from tests.sim.simulation import Simulation
 
-UNREACHED: Mapping[int, str] = {559: "no member of Patroni is in it"}
+UNREACHED: Mapping[int, str] = {559: "no member of Patroni is in it", 585: "there are no logical slots"}
 """Rows that no world of the simulator can bring about, and why; a test of their own takes each."""
 
 

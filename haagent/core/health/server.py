@@ -93,6 +93,31 @@ def replication_slots(f: NodeFacts) -> Finding:
     return _enough(f, "replication-slots", "max_replication_slots", needed, why)
 
 
+def logical_slots(f: NodeFacts) -> Finding:
+    """Whether the permanent logical slots would survive a failover to, or from, this node."""
+    name, listed = "logical-slots", [slot.name for slot in slots.logical(f.settings)]
+    server = f.view.postgres.server if f.view and f.view.postgres.running else None
+    if not listed:
+        return ok(name, "no permanent logical slots are listed")
+    if server is None:
+        return unknown(name, "PostgreSQL does not answer")
+    if server.in_recovery:
+        lacks = slots.lacking(server, f.settings) if f.me.tags.may_lead else {}
+        mend = "see PostgreSQL's log: slot synchronization logs in as the replication user to database postgres"
+        text = f"if it led now, subscribers would have to begin anew: {slots.in_words(lacks)}"
+        return problem(name, text, mend) if lacks else ok(name, f"{', '.join(listed)} would survive a failover to it")
+    there = {slot.name: slot for slot in server.slots}
+    absent = [one for one in listed if one not in there]
+    if absent:
+        mend = "see the agent's log; needed: wal_level = logical, the database, the plugin"
+        return problem(name, f"{', '.join(absent)} could not be made", mend)
+    alone = [one for one in listed if not there[one].failover] if server.version >= slots.SYNCHRONIZES else []
+    if alone:
+        mend = f"ALTER SUBSCRIPTION … SET (failover = true), or let the user of {alone[0]} pause for a few seconds"
+        return problem(name, f"standbys do not copy {', '.join(alone)}, which was in use all the time", mend)
+    return ok(name, f"{', '.join(listed)} are there")
+
+
 def _enough(f: NodeFacts, name: str, parameter: str, needed: int, why: str) -> Finding:
     if f.sql is None:
         return _not_asked(name, f)
@@ -216,6 +241,7 @@ CHECKS = (
     rewind,
     wal_senders,
     replication_slots,
+    logical_slots,
     archiver,
     durability,
     connections,

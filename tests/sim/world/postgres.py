@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -238,10 +238,19 @@ class SimPostgres:
             server.append("message")
 
     async def sync_slots(
-        self, create: Sequence[SlotFacts], drop: Sequence[str], advance: Mapping[str, Lsn], timeout: float
+        self,
+        create: Sequence[SlotFacts],
+        drop: Sequence[str],
+        advance: Mapping[str, Lsn],
+        timeout: float,
+        *,
+        protect: Sequence[str] = (),
     ) -> None:
         await asyncio.sleep(LOOK_S)
         self._running()
+
+    async def copy_slots(self, source: Upstream, own_slot: str, fetch: Collection[str], prove: Collection[str]) -> None:
+        raise Refused("this world has no logical slots")
 
     async def history(self) -> Sequence[HistoryLine]:
         await asyncio.sleep(LOOK_S)

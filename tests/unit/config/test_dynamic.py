@@ -108,8 +108,16 @@ def test_null_removes_a_setting() -> None:
 def test_a_slot_without_properties_is_a_permanent_physical_one() -> None:
     slots = {"a": None, "b": {}, "c": {"type": "logical", "database": "d", "plugin": "p"}}
     assert in_use({"slots": slots}).slots == {"a": {"type": "physical"}, "b": {"type": "physical"}, "c": slots["c"]}
-    assert said({"slots": slots}) == ["slots.c: logical slots are kept where they are, but not created yet"]
+    assert said({"slots": slots}) == ["slots.c: it can't be made until postgresql.parameters.wal_level is logical"]
+    assert said({"slots": slots, "postgresql": {"parameters": {"wal_level": "logical"}}}) == []
     assert "slots.a: found 1; expected a map of properties" in wrong({"slots": {"a": 1}})
+
+
+def test_a_slot_that_postgresql_could_not_have_is_left_out_and_told_of() -> None:
+    slots = {"Big": None, "odd": {"type": "round"}, "bare": {"type": "logical", "database": "d"}, "good": None}
+    assert in_use({"slots": slots}).slots == {"good": {"type": "physical"}}
+    assert [line.partition(":")[0] for line in said({"slots": slots})] == ["slots.Big", "slots.odd", "slots.bare"]
+    assert in_use({"slots": {"a": {"database": "d", "plugin": "p"}}}).slots["a"]["type"] == "logical"
 
 
 def test_the_file_wins_over_the_dynamic_configuration() -> None:

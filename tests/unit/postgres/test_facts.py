@@ -160,7 +160,7 @@ def test_archive_recovery_is_what_does_not_stream() -> None:
 
 def test_rows_of_replication_become_facts() -> None:
     sender = [12, "u", "n2", None, "streaming", "sync", 1, "0/4", "0/3", "0/2", None]
-    slot = ["s", "physical", True, "0/1", None, False, None, None, "reserved"]
+    slot = ["s", "physical", True, "0/1", None, False, None, None, "reserved", None, None, False]
     found = facts(senders=[sender], slots=[slot])
     assert found.senders == (WalSender(12, "u", "n2", None, "streaming", "sync", 1, Lsn(4), Lsn(3), Lsn(2), None),)
     assert (found.slots[0].name, found.slots[0].restart_lsn, found.slots[0].wal_status) == ("s", Lsn(1), "reserved")

@@ -145,3 +145,19 @@ def test_a_role_named_like_a_keyword_is_quoted() -> None:
         "host all all all md5",
         'host replication "+x" all md5',
     )
+
+
+def test_what_logical_slots_need_depends_on_the_version() -> None:
+    keeping = ServerConfig(keeps_logical=True, awaited_slots=("b", "c"), parameters={"hot_standby_feedback": "off"})
+
+    def told(config: ServerConfig, major: int) -> dict[str, str]:
+        shown = values(render.postgresql_conf(SETTINGS, config, None, major))
+        names = ("hot_standby_feedback", "sync_replication_slots", "synchronized_standby_slots")
+        return {name: shown[name] for name in names if name in shown}
+
+    assert told(ServerConfig(), 17) == {}
+    assert told(keeping, 16) == {"hot_standby_feedback": "on"}
+    both = {"hot_standby_feedback": "on", "sync_replication_slots": "on", "synchronized_standby_slots": "b,c"}
+    assert told(keeping, 17) == both
+    own = ServerConfig(keeps_logical=True, parameters={"synchronized_standby_slots": "mine"})
+    assert told(own, 18)["synchronized_standby_slots"] == "mine"
