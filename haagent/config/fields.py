@@ -350,7 +350,7 @@ class Dynamic:
     )
     ignore_slots: tuple[Mapping[str, Any], ...] = setting(
         v.MAPS,
-        "Properties (name, type, database, plugin) of slots that are left alone; others that nobody listed are dropped.",
+        "Properties (name, type, database, plugin) of slots that are left alone; others that nobody listed go.",
         default=(),
         where=DYNAMIC,
     )
