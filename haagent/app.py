@@ -279,7 +279,7 @@ class Service:
 
     def _keep_copy(self, view: View) -> None:
         """Copy the dynamic configuration into the data directory, once that is known to be this cluster's own."""
-        if self._uncopied is None or view.memory.state not in (State.STANDBY, State.PRIMARY):
+        if self._uncopied is None or view.memory.state not in (State.STANDBY, State.STANDBY_LEADER, State.PRIMARY):
             return
         document, self._uncopied = self._uncopied, None
         copy = Path(self._config.postgresql.data_dir) / DYNAMIC_COPY

@@ -66,6 +66,8 @@ class Keeper:
         """The last renewal of the leader key was not confirmed, and nothing says that the key is lost."""
         self._open_ended = False
         """While the cluster is paused the permit has no end: PostgreSQL is the operator's."""
+        self._read_only = False
+        """The commit fence is told of no permit: the cluster follows a primary elsewhere."""
 
     def facts(self) -> LeaseFacts:
         """The lease as proven so far; an answer on its way counts for nothing."""
@@ -220,7 +222,9 @@ class Keeper:
 
     def _show_fence(self) -> None:
         facts = self.facts()
-        if facts.term is not None and facts.permit_until is not None and facts.lost is None:
+        if self._read_only or facts.lost is not None:
+            return
+        if facts.term is not None and facts.permit_until is not None:
             self._fence.permit(facts.term, facts.permit_until)
 
     def vouched(self, term: Term, sent_at: Instant) -> bool:
@@ -245,6 +249,12 @@ class Keeper:
         """Pause begins or ends: the permit then has no end, or the one that was last proven."""
         if paused != self._open_ended:
             self._open_ended = paused
+            self._show_fence()
+
+    def read_only(self, follows: bool) -> None:
+        """Whether nothing here may be committed, whoever leads; when that ends the fence is told of the permit."""
+        if follows != self._read_only:
+            self._read_only = follows
             self._show_fence()
 
     async def campaign(self, failsafe: Revision | None = None) -> Term:

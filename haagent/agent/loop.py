@@ -244,6 +244,7 @@ class Agent:
         postgres, cluster = await self._observer.look(self._settings, self._keeper.facts(), self._memory.state)
         self._settings = self._settings_for(cluster)
         self._keeper.open_end(self._settings.pause)
+        self._keeper.read_only(self._settings.standby_cluster is not None and not self._settings.pause)
         await self._promises.tidy()
         if self._settings.pause != self._paused:
             self._paused = self._settings.pause

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from haagent.config import methods, schema
+from haagent.config import elsewhere, methods, schema
 from haagent.config import parameters as rules
 from haagent.config.field import Path
 from haagent.config.fields import Dynamic
@@ -19,7 +20,7 @@ from haagent.config.problems import ConfigError, Problem, shown
 from haagent.config.tree import Tree, plain
 from haagent.config.values import ExpectedError
 from haagent.core import lease
-from haagent.core.facts import PRIMARY, REPLICA, Document, Rules, Settings
+from haagent.core.facts import PRIMARY, REPLICA, STANDBY_LEADER, Document, Rules, Settings
 from haagent.core.methods import ReplicaMethod
 
 DEFAULT_TTL_S = Settings().ttl
@@ -51,6 +52,7 @@ def settings(
         raise ConfigError(found.errors)
     warnings = [*found.warnings, *found.unknown]
     section: Mapping[str, Any] = given.pop("postgresql", {})
+    follows = elsewhere.read(given.pop("standby_cluster", None), source, (*at, "standby_cluster"), warnings)
     merged: dict[str, Any] = {**_merge_parameters(section, local, source, at, warnings)}
     merged["by_role"] = _by_role(section, local, source, at, warnings)
     timing, notes = _timing(given)
@@ -60,11 +62,28 @@ def settings(
     own = "create_replica_methods" in local
     where = ("this node's file", ("postgresql",)) if own else (source, (*at, "postgresql"))
     given["replica_methods"] = _replica_methods({**section, **local}, *where)
+    if follows.methods:
+        both = {**section, **local}
+        given["replica_methods"] = methods.replica_methods(follows.methods, both, source, (*at, "postgresql"))
     given |= {name: value for name, value in {**section, **local}.items() if name in _FROM_POSTGRESQL}
     in_use: dict[str, Any] = {**given, **timing, **merged}
     found_settings = Settings(**in_use, bootstrap_document=bootstrap, peer_timeout=peer_timeout)
+    if follows.remote is not None:
+        found_settings = _following(found_settings, follows)
     warnings += _for_logical_slots(found_settings, source, at)
     return found_settings, tuple(str(warning) for warning in warnings)
+
+
+def _following(usual: Settings, follows: elsewhere.Elsewhere) -> Settings:
+    """The settings of a standby cluster: WAL from the archive of the remote primary on all nodes, or as it says."""
+    with_archive = replace(usual, standby_cluster=follows.remote, recovery={**usual.recovery, **follows.on_all})
+    by_role = {
+        role: replace(one, recovery={**one.recovery, **follows.on_all}) if role != PRIMARY else one
+        for role, one in usual.by_role.items()
+    }
+    here = by_role.get(STANDBY_LEADER) or with_archive.rules(STANDBY_LEADER)
+    by_role[STANDBY_LEADER] = replace(here, recovery={**here.recovery, **follows.on_leader})
+    return replace(with_archive, by_role=by_role)
 
 
 _FROM_POSTGRESQL = (
@@ -152,7 +171,7 @@ def _by_role(
     as a whole goes before the dynamic configuration.
     """
     found = {}
-    for role in (PRIMARY, REPLICA):
+    for role in (PRIMARY, REPLICA, STANDBY_LEADER):
         layers = [_in_role(one, role) for one in (section, local)]
         if not any(apart for _, apart in layers):
             continue

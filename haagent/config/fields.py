@@ -334,7 +334,12 @@ class Dynamic:
         where=DYNAMIC,
     )
     standby_cluster: Mapping[str, Any] | None = setting(
-        v.MAP, "The cluster follows a primary elsewhere.", where=DYNAMIC, effective=False
+        v.MAP,
+        "The cluster follows a primary elsewhere, and nothing here is writable: `host` (several with commas between "
+        "them: the primary among those), `port`, `primary_slot_name`, `create_replica_methods`, `restore_command`; on "
+        "the standby leader alone `archive_cleanup_command`, `recovery_min_apply_delay`.",
+        where=DYNAMIC,
+        example={"host": "10.1.0.1", "port": 5432, "primary_slot_name": "dc2"},
     )
     member_slots_ttl: float = seconds(
         "How long an absent member's replication slot is kept.",

@@ -151,21 +151,18 @@ class Postgresql:
         "PostgreSQL's parameters on a standby leader only, besides `parameters`.",
         default={},
         where=BOTH,
-        effective=False,
     )
     pg_hba_standby_leader: tuple[str, ...] = setting(
         v.LINES,
         "The lines of pg_hba.conf on a standby leader only, instead of `pg_hba`.",
         default=(),
         where=BOTH,
-        effective=False,
     )
     pg_ident_standby_leader: tuple[str, ...] = setting(
         v.LINES,
         "The lines of pg_ident.conf on a standby leader only, instead of `pg_ident`.",
         default=(),
         where=BOTH,
-        effective=False,
     )
     pg_hosts: tuple[str, ...] = setting(
         v.LINES, "The lines of pg_hosts.conf (PostgreSQL 19).", default=(), where=BOTH, effective=False

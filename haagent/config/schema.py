@@ -132,6 +132,8 @@ def _allowed(cls: type, tree: Tree, key: str) -> bool:
     if cls is Bootstrap:
         return key == tree.get("method")
     if cls is Postgresql:
+        if isinstance(tree.get(key), dict) and "command" in tree[key]:
+            return True  # a method that the section standby_cluster may name
         methods = tree.get("create_replica_methods") or tree.get("create_replica_method") or ()
         return key in (methods if isinstance(methods, list) else str(methods).split(","))
     return cls is TagFields

@@ -34,8 +34,6 @@ def _for_failed(v: View, here: str) -> str:
 def _for_barred(v: View, here: str) -> str | None:
     """What lifts the first thing that ``conditions.why_not_me`` objects to, in its order; None when nothing bars."""
     asked = c.asked_to_lead(v)
-    if v.settings.standby_cluster is not None:
-        return f"haagent-ctl edit-config {v.me.scope} -s standby_cluster=null"
     if not c.fence_allows(v):
         return (
             "install the commit fence for this PostgreSQL (make -C fence install), or write postgresql.commit_fence: "

@@ -14,6 +14,7 @@ from typing import Any
 from haagent.core import disks, publish
 from haagent.core.conditions import as_upstream, leads
 from haagent.core.facts import Document, Member, Snapshot, View
+from haagent.core.states import State
 from haagent.core.status import accepts_writes, known_cluster, server_now, sync_role
 from haagent.core.terms import Instant, Lsn
 
@@ -88,7 +89,7 @@ def leader(view: View, query: Query) -> bool:
 def standby_leader(view: View, query: Query) -> bool:
     """It leads a standby cluster: it holds the lease, and PostgreSQL is in recovery as it should be."""
     server = server_now(view)
-    return view.settings.standby_cluster is not None and leads(view) and server is not None and server.in_recovery
+    return view.state is State.STANDBY_LEADER and leads(view) and server is not None and server.in_recovery
 
 
 def replica(view: View, query: Query) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from haagent.core import disks, election, failsafe, lease, mixed, stray, synchrony
+from haagent.core import disks, election, failsafe, lease, mixed, remote, stray, synchrony
 from haagent.core.durations import parse_seconds
 from haagent.core.facts import IMMOVABLE, DataKind, Failure, Goal, Heartbeat, PeerReply, Pending, Upstream, View
 from haagent.core.methods import ReplicaMethod
@@ -23,6 +23,10 @@ PATIENCE_S = 3.0
 """How long a candidate leaves the key to a better peer that does not take it."""
 STRANDED_S, STRANDED_LONGEST_S = 10.0, 300.0
 """How long a standby may take to go over to the leader's timeline before it is started anew: at first, and at last."""
+REMOTE_TRIES = 3
+"""How often a remote primary is asked in vain before PostgreSQL is started without having been compared with it."""
+REMOTE_SILENT_S = 2.0
+"""How long a standby leader waits for its stream before it compares its history with the remote primary's."""
 LET_GO_S = 2.0
 """How long a synchronous standby that is to stop waits to be let go."""
 LINGER_S = 0.3
@@ -404,9 +408,13 @@ def breaker_tripped(v: View) -> bool:
 
 
 def verdict_known(v: View) -> bool:
-    """This data was compared with the present leader's."""
-    known = v.memory.divergence
-    if known is None or v.leader is None or v.snapshot is None or known.leader != v.leader.name:
+    """This data was compared with the present leader's; in a standby cluster with the remote primary's."""
+    known, elsewhere = v.memory.divergence, remote.source(v)
+    if known is None or v.snapshot is None:
+        return False
+    if elsewhere is not None:
+        return known.leader == elsewhere.name
+    if v.leader is None or known.leader != v.leader.name:
         return False
     member = v.snapshot.member(known.leader)
     return member is None or member.timeline is None or known.leader_timeline >= member.timeline
@@ -430,11 +438,18 @@ def history_suspect(v: View) -> bool:
 
 
 def leader_member_facts(v: View) -> tuple[int, Lsn] | None:
-    """The leader's timeline and position as its member key tells, once it runs as a primary."""
+    """The leader's timeline and position as its member key tells, once it runs as what it leads as."""
     member = v.snapshot.member(v.leader.name) if v.snapshot and v.leader else None
-    if member is None or member.timeline is None or member.lsn is None or member.role not in ("primary", "master"):
+    if member is None or member.timeline is None or member.lsn is None or not member.leading:
         return None
     return (int(member.timeline), member.lsn)
+
+
+def remote_suspect(v: View) -> bool:
+    """The leader of a standby cluster does not get a stream, and was not compared with the remote primary yet."""
+    if remote.source(v) is None or verdict_known(v) or streaming(v):
+        return False
+    return v.now - v.memory.since >= REMOTE_SILENT_S
 
 
 def stranded(v: View) -> bool:
@@ -467,18 +482,37 @@ def misled(v: View) -> bool:
 def upstream(v: View) -> Upstream | None:
     """From whom this node should stream: the running member it names, else the leader; None when nobody is.
 
-    While nobody is seen to lead it is the primary to which this node promised to wait.
+    While nobody is seen to lead it is the primary to which this node promised to wait. Whoever leads a standby cluster
+    streams from the remote primary.
     """
     snapshot, leader = v.snapshot, v.leader
     promise = failsafe.promised(v)
     if leader is None and promise is not None:
         return as_upstream(promise.name, promise.conn_url)
-    if snapshot is None or leader is None or leader.name == v.me.name:
+    if snapshot is None or leader is None:
         return None
+    if leader.name == v.me.name:
+        return remote.source(v) if leads(v) else None
     wanted = v.me.tags.replicatefrom
     named = snapshot.member(wanted) if wanted and wanted != v.me.name else None
     source = named if named is not None and named.running else snapshot.member(leader.name)
     return None if source is None else as_upstream(source.name, source.conn_url)
+
+
+def historian(v: View) -> Upstream | None:
+    """Whose history this node's is measured against: the remote primary's in a standby cluster, else the upstream's."""
+    return remote.source(v) or upstream(v)
+
+
+def must_compare(v: View) -> bool:
+    """A node of a standby cluster that may have been a primary is compared with the remote one, whoever leads or not.
+
+    If that one can't be asked it is started all the same, read-only.
+    """
+    if remote.source(v) is None or diverged(v):
+        return remote.source(v) is not None
+    undecided = not was_standby(v) or v.memory.goal is Goal.FOLLOW
+    return undecided and not verdict_known(v) and v.memory.attempts < REMOTE_TRIES
 
 
 def as_upstream(name: str, conn_url: str) -> Upstream | None:
@@ -496,7 +530,7 @@ def streaming(v: View) -> bool:
     receiver = server.receiver if server else None
     if receiver is None or source is None or receiver.status != "streaming":
         return False
-    return (receiver.sender_host, receiver.sender_port) == (source.host, source.port)
+    return receiver.sender_host in source.hosts and receiver.sender_port == source.port
 
 
 # --- election ---
@@ -527,8 +561,6 @@ def optime(v: View) -> Lsn:
 def why_not_me(v: View) -> str | None:
     """Why this node may not lead now, in words; None when it may."""
     asked = asked_to_lead(v)
-    if v.settings.standby_cluster is not None:
-        return "standby_cluster is set, and leading a standby cluster is not supported"
     if not fence_allows(v):
         return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
     if not watchdog_allows(v):
@@ -715,7 +747,7 @@ def soon(v: View, at: Instant | None, longest: float) -> float:
 
 
 def may_lead_here(v: View) -> bool:
-    return v.me.tags.may_lead and v.settings.standby_cluster is None and fence_allows(v) and watchdog_allows(v)
+    return v.me.tags.may_lead and fence_allows(v) and watchdog_allows(v)
 
 
 def fence_allows(v: View) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from haagent.core import conditions, failsafe, intents, mixed, publish, stalls, stray, synchrony, timelines
+from haagent.core import conditions, failsafe, intents, mixed, publish, remote, stalls, stray, synchrony, timelines
 from haagent.core.actions import (
     Action,
     ArmGuard,
@@ -15,6 +15,7 @@ from haagent.core.actions import (
     DisarmGuard,
     EnsureGuard,
     Exit,
+    Initialize,
     OpenWatchdog,
     Plan,
     Promote,
@@ -73,7 +74,7 @@ def decide(v: View) -> Plan:
     actions = (*replies, *orders.actions)
     if not any(isinstance(action, Exit) for action in orders.actions):
         actions += publish.member_if_changed(after)
-        if not v.guard.alive and row.to in (State.STANDBY, State.PRIMARY):
+        if not v.guard.alive and row.to in (State.STANDBY, State.STANDBY_LEADER, State.PRIMARY):
             actions += (EnsureGuard(),)
     else:
         actions = _last_words(after, actions)
@@ -136,7 +137,8 @@ def _hold_until(v: View, row: Row) -> Instant:
 
 def _keeps(v: View, row: Row) -> bool:
     """A term that was not given up is kept alive only by those who lead."""
-    leading = row.to in WRITABLE or row.to is State.DEMOTING or row.state in WRITABLE or row.to is State.CANDIDATE
+    kept = (*WRITABLE, State.DEMOTING, State.CANDIDATE, State.STANDBY_LEADER)
+    leading = row.to in kept or row.state in WRITABLE
     return row.hold and (v.lease.term is None or leading)
 
 
@@ -180,6 +182,9 @@ def check(v: View, plan: Plan) -> None:
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
             claims = synchrony.claim(v, synchrony.claimed(v) if isinstance(action, StartPrimary) else NOBODY)
             assert not claims or _before(plan, action, PutSync), f"row {plan.row} leaves the sync key to another"
+        if isinstance(action, StartPrimary | Promote | Initialize):
+            kind = type(action).__name__
+            assert not remote.is_set(v), f"row {plan.row} orders {kind} in a standby cluster"
         if isinstance(action, Promote):
             assert _claimed(v, plan, action), f"row {plan.row} promotes to a timeline that is not claimed"
         if isinstance(action, Campaign) and v.state is State.CANDIDATE:
@@ -199,6 +204,8 @@ def check(v: View, plan: Plan) -> None:
             assert lost or conditions.unwritable(v), f"row {plan.row} resigns while PostgreSQL may be writable"
     if plan.memory.state in WRITABLE and v.state not in WRITABLE:
         assert led, f"row {plan.row} enters {plan.memory.state.value} without a permit"
+        found = v.settings.pause and v.postgres.writable
+        assert found or not remote.is_set(v), f"row {plan.row} enters {plan.memory.state.value} in a standby cluster"
 
 
 def _armed_before(plan: Plan, action: Action) -> bool:

@@ -72,7 +72,7 @@ class Timing:
     hold: float
 
 
-PRIMARY, REPLICA = "primary", "replica"
+PRIMARY, REPLICA, STANDBY_LEADER = "primary", "replica", "standby_leader"
 """Roles for which configuration may be given apart."""
 
 
@@ -84,6 +84,17 @@ class Rules:
     pg_hba: tuple[str, ...] = ()
     pg_ident: tuple[str, ...] = ()
     recovery: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The PostgreSQL elsewhere that a standby cluster follows."""
+
+    host: str = ""
+    """Or several, with commas between them, of which the primary is chosen; empty: its WAL comes from an archive."""
+    port: int = 5432
+    slot: str | None = None
+    """The physical slot there to stream from; None: without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,8 @@ class Settings:
     member_slots_ttl: float = 1800
     slots: Document = field(default_factory=dict)
     ignore_slots: tuple[Document, ...] = ()
-    standby_cluster: Document | None = None
+    standby_cluster: Remote | None = None
+    """Set: this cluster follows a primary elsewhere, and nothing here is writable."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """PostgreSQL parameters by name, as text, dynamic and local merged; the agent's own are not among them."""
     pg_hba: tuple[str, ...] = ()
@@ -286,11 +298,15 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Whom a standby streams from."""
+    """Whom a standby streams from; ``host`` may be several with commas between them: the primary among those."""
 
     name: str
     host: str
     port: int
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(host.strip() for host in self.host.split(","))
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +422,11 @@ class Member:
     @property
     def running(self) -> bool:
         return self.state == "running"
+
+    @property
+    def leading(self) -> bool:
+        """Whether it says that it leads, as a primary or as the leader of a standby cluster."""
+        return self.role in ("primary", "master", STANDBY_LEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -862,6 +883,8 @@ class Goal(Enum):
     RESTART = "restart"
     REINIT = "reinit"
     SHUTDOWN = "shutdown"
+    ELSEWHERE = "elsewhere"
+    """The cluster is to follow a primary elsewhere."""
     FOLLOW = "follow"
     """A standby must be stopped to follow (rewind, or an old PostgreSQL)."""
 

@@ -84,7 +84,8 @@ def remembered(v: View, actions: tuple[Action, ...]) -> tuple[KnownMembers | Non
 def mandate(v: View) -> Mandate | None:
     """Whose consent may stand in for a renewal of this node's lease; None: nobody's, it needs etcd."""
     names = known(v)
-    if not v.settings.failsafe_mode or v.lease.term is None or names is None or v.settings.pause:
+    follows = v.settings.standby_cluster is not None
+    if not v.settings.failsafe_mode or v.lease.term is None or names is None or v.settings.pause or follows:
         return None
     server = v.postgres.server
     body = {

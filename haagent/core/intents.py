@@ -17,6 +17,7 @@ from haagent.core.terms import Lsn, later
 
 ANSWER_WITHIN_S = 120.0
 SWITCH_WITHIN_S = 60.0
+IN_SERVICE = frozenset({State.PRIMARY, State.STANDBY, State.STANDBY_LEADER})
 
 Admission = tuple[tuple[Action, ...], Pending | None, dict[str, Any]]
 
@@ -222,7 +223,7 @@ def _restart(v: View, intent: Intent) -> Admission:
         return _refuse(intent, *wrong)
     if intent.body.get("schedule") is not None:
         return _schedule_restart(v, intent)
-    if v.state not in (State.PRIMARY, State.STANDBY):
+    if v.state not in IN_SERVICE:
         return _refuse(intent, 503, f"this node is {v.state.value} and can't be restarted now: {v.memory.why}")
     if any(p.intent.kind == "restart" for p in v.memory.pending):
         return _refuse(intent, 503, "a restart is in progress already")
@@ -268,7 +269,7 @@ def _bad_restart(v: View, body: Document) -> tuple[int, str] | None:
 def unmet(v: View, body: Document) -> str | None:
     """Which condition of a restart does not hold; None when all do."""
     server = v.postgres.server
-    role = "primary" if v.state is State.PRIMARY else "replica"
+    role = {State.PRIMARY: "primary", State.STANDBY_LEADER: "standby_leader"}.get(v.state, "replica")
     asked = body.get("role")
     if asked and {"master": "primary", "standby-leader": "standby_leader"}.get(asked, asked) != role:
         return f"this node is a {role}, not a {asked}"
@@ -428,7 +429,7 @@ def _switch_progress(v: View, one: Pending) -> Reply | None:
     leader = snapshot.leader.name if snapshot.leader else None
     new = snapshot.member(leader)
     verb = "switched" if one.intent.kind == "switchover" else "failed"
-    if leader is not None and leader != one.leader and new is not None and new.role == "primary" and new.running:
+    if leader is not None and leader != one.leader and new is not None and new.leading and new.running:
         if one.candidate is None or leader == one.candidate:
             note = f"; {one.loss}" if one.loss else ""
             return Reply(one.intent.id, 200, f'Successfully {verb} over to "{leader}"{note}')
@@ -448,7 +449,7 @@ def _restart_progress(v: View, one: Pending) -> Reply | None:
         return Reply(one.intent.id, 503, f"restart failed: {text}; this node is {v.state.value}: {v.memory.why}")
     if not one.phase:
         return None
-    settled = v.state in (State.PRIMARY, State.STANDBY) and v.postgres.server is not None and v.postgres.running
+    settled = v.state in IN_SERVICE and v.postgres.server is not None and v.postgres.running
     if settled and v.postgres.unreachable_since is None:
         return Reply(one.intent.id, 200, "restarted successfully")
     if v.state is State.FAILED:

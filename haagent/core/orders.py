@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from haagent.core import conditions as c
-from haagent.core import disks, election, failsafe, publish, slots, stalls, synchrony, timelines
+from haagent.core import disks, election, failsafe, publish, remote, slots, stalls, synchrony, timelines
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -41,7 +41,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.facts import PRIMARY, DataKind, Failure, FenceFacts, Goal, Pending, Upstream, View
+from haagent.core.facts import PRIMARY, STANDBY_LEADER, DataKind, Failure, FenceFacts, Goal, Pending, Upstream, View
 from haagent.core.intents import verdict
 from haagent.core.states import State
 from haagent.core.terms import Instant, SystemId, later
@@ -157,7 +157,8 @@ def clone(v: View) -> Orders:
         source = c.as_upstream(named.name, named.conn_url)
     if source is None:
         return Orders()
-    slot = slots.slot_name(v.me.name) if v.settings.use_slots and not v.me.tags.nostream else None
+    own_slot = v.settings.use_slots and not v.me.tags.nostream and source != remote.source(v)
+    slot = slots.slot_name(v.me.name) if own_slot else None
     return Orders(
         (Clone(source, slot, v.settings.replica_methods),), detail=f"from {source.name} at {source.host}:{source.port}"
     )
@@ -240,7 +241,10 @@ def lead_by_promises(v: View) -> Orders:
 
 
 def compare(v: View) -> Orders:
-    source = c.upstream(v)
+    return _ask_history(c.historian(v))
+
+
+def _ask_history(source: Upstream | None) -> Orders:
     return Orders(() if source is None else (Compare(source),))
 
 
@@ -256,7 +260,7 @@ def compare_failed(v: View) -> Orders:
 
 
 def ask_why_stalled(v: View) -> Orders:
-    orders, known = compare(v), v.memory.stalled
+    orders, known = _ask_history(c.upstream(v)), v.memory.stalled
     return replace(
         orders, memory={} if known is None else {"stalled": replace(known, asked_at=v.now)}, detail=stalls.why(v)
     )
@@ -267,7 +271,7 @@ def _used(v: View) -> dict[str, Any]:
 
 
 def rewind(v: View) -> Orders:
-    source, found = c.upstream(v), v.memory.divergence
+    source, found = c.historian(v), v.memory.divergence
     if source is None:
         return Orders()
     lost = ""
@@ -543,7 +547,8 @@ def refuse_switch(v: View) -> Orders:
     request = v.snapshot.failover if v.snapshot else None
     why = verdict(v)[1]
     done: tuple[Action, ...] = () if request is None else (PutFailover(None, None, None, request.revision),)
-    return Orders((*done, *publish.led(v)), {"refusal": why, "switch_started_at": None}, why)
+    led = publish.led_from_afar if v.state is State.STANDBY_LEADER else publish.led
+    return Orders((*done, *led(v)), {"refusal": why, "switch_started_at": None}, why)
 
 
 def prepare_switch(v: View) -> Orders:
@@ -578,7 +583,8 @@ def stopper(goal: Goal, mode: str = "fast", kind: str = "") -> Builder:
             changes |= _taken_up(v, kind)
         if kind == "restart":
             changes["scheduled_restart"] = None
-        role = "primary" if v.postgres.writable else "replica"
+        led_afar = v.memory.told_role == STANDBY_LEADER
+        role = "primary" if v.postgres.writable else STANDBY_LEADER if led_afar else "replica"
         tell: tuple[Action, ...] = (Callback("on_stop", role),) if goal is not Goal.RESTART else ()
         return Orders((_stop(v, goal, mode), *tell), changes, _deadline(v))
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import copies, disks, failsafe, slots, synchrony
+from haagent.core import copies, disks, failsafe, remote, slots, synchrony
 from haagent.core.actions import (
     Action,
     Callback,
     ClaimTimeline,
     Configure,
+    DropSync,
     FinishInitialize,
     PublishHistory,
     PublishMember,
@@ -18,8 +19,20 @@ from haagent.core.actions import (
     PutFailover,
     SyncSlots,
 )
-from haagent.core.conditions import as_upstream, leads, upstream
-from haagent.core.facts import PRIMARY, REPLICA, Goal, Member, ServerConfig, Snapshot, Status, Upstream, View
+from haagent.core.conditions import as_upstream, leads, streaming, upstream
+from haagent.core.facts import (
+    PRIMARY,
+    REPLICA,
+    STANDBY_LEADER,
+    Goal,
+    Member,
+    ServerConfig,
+    ServerFacts,
+    Snapshot,
+    Status,
+    Upstream,
+    View,
+)
 from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant, Lsn, Revision, Term, Timeline
 
@@ -72,6 +85,8 @@ def wire_role(v: View) -> str:
         return "uninitialized"
     if v.postgres.writable and v.postgres.running:
         return "primary" if leads(v) else "demoted"
+    if v.state is State.STANDBY_LEADER and leads(v):
+        return STANDBY_LEADER
     # A crash that is recovered from in place is no change of role.
     recovers = v.state in WRITABLE and v.postgres.server is None and v.memory.told_role == "primary" and leads(v)
     return "primary" if recovers else "replica"
@@ -138,7 +153,7 @@ def server_config(v: View, source: Upstream | None, synchronous: str = "", role:
     keeps_logical = slots.keeps_logical(server, v.settings, v.me.tags.may_lead)
     return ServerConfig(
         upstream=source,
-        slot_name=slots.slot_name(v.me.name) if source and v.settings.use_slots and not v.me.tags.nostream else None,
+        slot_name=_slot_at(v, source),
         application_name=v.me.name,
         parameters=fenced(v, {**USUAL_PARAMETERS, **rules.parameters}),
         pg_hba=rules.pg_hba,
@@ -150,6 +165,13 @@ def server_config(v: View, source: Upstream | None, synchronous: str = "", role:
     )
 
 
+def _slot_at(v: View, source: Upstream | None) -> str | None:
+    """The slot from which this node streams there."""
+    if source is None or not v.settings.use_slots or v.me.tags.nostream:
+        return None
+    return remote.slot(v) if source == remote.source(v) else slots.slot_name(v.me.name)
+
+
 def configured(v: View, source: Upstream | None, synchronous: str = "", role: str = REPLICA) -> tuple[Action, ...]:
     """Reconfigure PostgreSQL when its files say something else."""
     wanted, present = server_config(v, source, synchronous, role), v.postgres.configured
@@ -157,7 +179,8 @@ def configured(v: View, source: Upstream | None, synchronous: str = "", role: st
         return ()
     if present is None or _as_configured(present) == _as_configured(wanted):
         return (Configure(wanted),)
-    return (Configure(wanted), Callback("on_reload", "primary" if v.postgres.writable else "replica"))
+    told = role if role == STANDBY_LEADER else "primary" if v.postgres.writable else "replica"
+    return (Configure(wanted), Callback("on_reload", told))
 
 
 def _as_configured(config: ServerConfig) -> tuple[object, ...]:
@@ -217,18 +240,43 @@ def led(v: View) -> tuple[Action, ...]:
     if snapshot is None or server is None or term is None:
         return orders
     orders += change.actions + synchrony.stir(v) + member_slots(v) + _identity(v) + failsafe.maintained(v)
-    listed = {slot.name for slot in slots.permanent(v.settings)}
-    theirs = slots.retained(v.memory.slots_seen, v.now, v.settings)
-    known = slots.positions(server, v.me.name, theirs | listed)
-    retain = tuple(sorted((theirs - listed) & known.keys()))
-    status = snapshot.status
-    if status is None or (status.optime, dict(status.slots), status.retain_slots) != (server.lsn, known, retain):
-        orders += (PublishStatus(term, server.lsn, known, retain),)
+    orders += _status(v, snapshot, server, term)
     if _history_lacks(v, snapshot, server.timeline):
         orders += (PublishHistory(term, server.timeline),)
     if (snapshot.claimed or 0) < server.timeline:
         orders += claim_timeline(v, term, server.timeline)
     return orders
+
+
+def led_from_afar(v: View) -> tuple[Action, ...]:
+    """What the leader of a standby cluster keeps up to date: the same, but for what only a primary has.
+
+    The ``sync`` key goes once it streams from the remote primary: until then it says who holds the commits that this
+    cluster acknowledged when it had a primary of its own.
+    """
+    snapshot, server, term = v.snapshot, v.postgres.server, v.lease.term
+    orders = configured(v, remote.source(v), role=STANDBY_LEADER)
+    if snapshot is None or server is None or term is None:
+        return orders
+    orders += member_slots(v) + _identity(v) + failsafe.maintained(v) + _status(v, snapshot, server, term)
+    if snapshot.sync is not None and streaming(v):
+        orders += (DropSync(term, snapshot.sync.revision),)
+    return orders
+
+
+def _status(v: View, snapshot: Snapshot, server: ServerFacts, term: Term) -> tuple[Action, ...]:
+    """The ``status`` key, when it says something else."""
+    listed = {slot.name for slot in slots.permanent(v.settings)}
+    theirs = slots.retained(v.memory.slots_seen, v.now, v.settings)
+    known = slots.positions(server, v.me.name, theirs | listed)
+    retain = tuple(sorted((theirs - listed) & known.keys()))
+    status = snapshot.status
+    there = status is not None and (status.optime, dict(status.slots), status.retain_slots) == (
+        server.lsn,
+        known,
+        retain,
+    )
+    return () if there else (PublishStatus(term, server.lsn, known, retain),)
 
 
 def _history_lacks(v: View, snapshot: Snapshot, timeline: Timeline) -> bool:
@@ -275,10 +323,10 @@ def request_done(v: View) -> tuple[Action, ...]:
 
 
 def clone_source(v: View) -> Upstream | None:
-    """From whom to take a base backup: a running ``clonefrom`` member, else the leader once it runs as a primary."""
+    """From whom to take a base backup: a running ``clonefrom`` member, else the leader once it runs as one."""
     snapshot = v.snapshot
     if snapshot is None or snapshot.leader is None:
-        return None
+        return remote.copy_source(v)
     willing = [m for m in snapshot.members if m.tags.get("clonefrom") and m.running and m.name != v.me.name]
     leader = snapshot.member(snapshot.leader.name)
     found = synchrony.key(v)
@@ -287,6 +335,6 @@ def clone_source(v: View) -> Upstream | None:
     if willing and leader is not None and leader.running:
         chosen = sorted(willing, key=lambda m: m.name)[0]
         return as_upstream(chosen.name, chosen.conn_url)
-    if leader is None or leader.name == v.me.name or not leader.running or leader.role not in ("primary", "master"):
+    if leader is None or leader.name == v.me.name or not leader.running or not leader.leading:
         return None
     return as_upstream(leader.name, leader.conn_url)

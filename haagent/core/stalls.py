@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from haagent.core import conditions as c
+from haagent.core import remote
 from haagent.core.facts import Stalled, View
 from haagent.core.states import State
 
@@ -22,6 +23,7 @@ def remembered(v: View) -> dict[str, Any]:
     """What must be known in the next tick."""
     server = v.postgres.server
     led = v.state is State.STANDBY and c.led_by_other(v) and c.leader_member_facts(v) is not None
+    led |= v.state is State.STANDBY_LEADER and remote.source(v) is not None
     known, streams = v.memory.stalled, c.streaming(v)
     if not led or server is None or not server.in_recovery or server.replay_paused:
         return {"stalled": None}

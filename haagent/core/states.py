@@ -35,6 +35,8 @@ class State(Enum):
     """The end of a diverged history is being undone with pg_rewind."""
     FAILED = "failed"
     """Nothing safe is left to do; an operator is needed."""
+    STANDBY_LEADER = "standby leader"
+    """The leader key of a standby cluster is held; PostgreSQL runs in recovery and follows a primary elsewhere."""
 
 
 WRITABLE = frozenset({State.PROMOTING, State.PRIMARY})

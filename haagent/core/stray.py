@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import synchrony
-from haagent.core.actions import Action, Clone, Initialize, MoveAside, Promote, RememberStanding, StartPrimary
+from haagent.core import remote, synchrony
+from haagent.core.actions import Action, Clone, Initialize, MoveAside, Promote, RememberStanding, Rewind, StartPrimary
 from haagent.core.facts import DataKind, Standing, View
 from haagent.core.states import State
 from haagent.core.terms import Timeline
@@ -40,15 +40,16 @@ def objection(v: View) -> str | None:
 def standing(v: View, *, streams: bool) -> Standing:
     """What is to be remembered after this look; ``streams``: it streams from where it should."""
     known = v.memory.standing
-    if v.lease.term is not None:
+    if v.lease.term is not None and v.state is not State.STANDBY_LEADER:
         return Standing() if v.postgres.writable else known
     timeline = _left_recovery(v)
     if v.settings.pause and timeline is not None:
         return known
     if timeline is not None:
-        surely = v.postgres.writable and v.state in (State.STANDBY, State.STARTING)
+        surely = v.postgres.writable and v.state in (State.STANDBY, State.STARTING, State.STANDBY_LEADER)
         return Standing(False, timeline) if known.stood or surely else known
-    if v.state is not State.STANDBY or not (v.postgres.server and v.postgres.server.in_recovery):
+    stands = v.state in (State.STANDBY, State.STANDBY_LEADER)
+    if not stands or not (v.postgres.server and v.postgres.server.in_recovery):
         return known
     cleared = streams and _with_leader(v)
     return Standing(True, None if cleared else known.stray)
@@ -60,8 +61,12 @@ def after(found: Standing, actions: tuple[Action, ...]) -> Standing:
 
 
 def remembered(v: View, actions: tuple[Action, ...], stored: Standing) -> tuple[Standing, tuple[Action, ...]]:
-    """What is remembered with this plan; its disk is told first when that is something new."""
-    found = after(v.memory.standing, actions)
+    """What is remembered with this plan; its disk is told first when that is something new.
+
+    In a standby cluster a rewind to the remote primary clears it as well: there may be no leader to follow.
+    """
+    rewinds = any(isinstance(action, Rewind) and action.source == remote.source(v) for action in actions)
+    found = Standing() if rewinds else after(v.memory.standing, actions)
     return found, (RememberStanding(found), *actions) if found != stored else actions
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from haagent.core import conditions as c
-from haagent.core import copies, disks, stalls
+from haagent.core import copies, disks, following, remote, stalls
 from haagent.core import orders as o
 from haagent.core.conditions import Condition, data_is, job_done, job_failed, negated, refused, unfinished
 from haagent.core.facts import DataKind, Goal, View
@@ -48,8 +48,8 @@ def goal_is(goal: Goal) -> Condition:
 
 
 def leader_ready(v: View) -> bool:
-    """The leader runs as a primary, so that histories can be compared with its own."""
-    return c.leader_member_facts(v) is not None
+    """The leader runs as what it leads as, so that histories can be compared with its own, or with the remote one."""
+    return c.leader_member_facts(v) is not None or remote.source(v) is not None
 
 
 def may_rewind(v: View) -> bool:
@@ -201,10 +201,18 @@ TABLE: tuple[Row, ...] = (
         "initdb and the bootstrap scripts are running"),
     Row(230, S.INITIALIZING, (job_done("initialize"), negated(c.silent)), S.CANDIDATE, o.publish_cluster,
         "the new cluster is made: it is published, and this node campaigns", wake_s=0.0),
+    Row(235, S.INITIALIZING, (job_done("clone"), negated(c.silent)), S.STARTING, following.publish_cluster,
+        "the copy of the remote primary is complete: the standby cluster is published", wake_s=0.1),
     Row(240, S.INITIALIZING, (job_failed("initialize"),), S.VACANT, o.give_bootstrap_up,
         "the bootstrap failed: the claim is released, the directory moved aside"),
+    Row(245, S.INITIALIZING, (job_failed("clone"),), S.VACANT, o.give_bootstrap_up,
+        "the remote primary could not be copied: the claim is released, the directory moved aside"),
     Row(250, S.INITIALIZING, (job_done("initialize"),), S.INITIALIZING, o.nothing,
         "the new cluster is made, but the DCS does not answer"),
+    Row(255, S.INITIALIZING, (job_done("clone"),), S.INITIALIZING, o.nothing,
+        "the copy of the remote primary is complete, but the DCS does not answer"),
+    Row(290, S.INITIALIZING, (remote.is_set,), S.INITIALIZING, following.copy_remote,
+        "this node makes a standby cluster: it copies the remote primary"),
     Row(299, S.INITIALIZING, (), S.INITIALIZING, o.run_initdb,
         "this node makes the new cluster"),
     # --- cloning ---
@@ -308,10 +316,16 @@ TABLE: tuple[Row, ...] = (
     # --- candidate ---
     Row(602, S.CANDIDATE, (c.stopping, c.paused, c.writable), S.CANDIDATE, o.leave_running,
         "the agent was asked to stop"),
+    Row(603, S.CANDIDATE, (remote.is_set, c.writable, negated(c.paused)), S.DEMOTING, stopper(Goal.ELSEWHERE),
+        "a running primary is stopped: the cluster follows a remote one", wake_s=0.05),
+    Row(604, S.CANDIDATE, (remote.is_set, c.holds_term, c.gone), S.FENCED, o.give_key_up,
+        "PostgreSQL has ended in a standby cluster: the leader key is given up", hold=False, wake_s=0.0),
     Row(605, S.CANDIDATE, (c.holds_term, c.stopping, c.down), S.FENCED, o.resign,
         "the agent was asked to stop"),
     Row(606, S.CANDIDATE, (c.holds_term, c.lease_lost), S.FENCED, o.resign,
         "the leader key was won and lost again", hold=False, wake_s=0.0),
+    Row(607, S.CANDIDATE, (remote.is_set, c.leads, c.answers, c.in_recovery), S.STANDBY_LEADER, following.begin,
+        "the leader key was won: this node follows the remote primary", wake_s=0.0),
     Row(608, S.CANDIDATE, (c.won_unheard, negated(c.barred), negated(c.votes_missing)), S.CANDIDATE, o.reclaim,
         "the leader key was won, but the answer was lost: it is asked for once more", wake_s=0.05),
     Row(610, S.CANDIDATE, (c.leads, c.writable), S.PRIMARY, o.adopt,
@@ -372,6 +386,10 @@ TABLE: tuple[Row, ...] = (
         "the lease was lost, and PostgreSQL is down", hold=False, wake_s=0.0),
     Row(710, S.PROMOTING, (c.lease_lost,), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
         "the lease was lost during the promotion", hold=False, wake_s=0.02),
+    Row(712, S.PROMOTING, (remote.is_set, c.gone), S.FENCED, o.resign,
+        "the cluster is to follow a remote primary, and PostgreSQL is down", wake_s=0.0),
+    Row(713, S.PROMOTING, (remote.is_set, c.running, negated(c.writable)), S.DEMOTING, stopper(Goal.ELSEWHERE),
+        "the cluster is to follow a remote primary: the promotion is broken off", wake_s=0.05),
     Row(715, S.PROMOTING, (c.demote_due,), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
         "the lease could not be renewed in time", hold=False, wake_s=0.02),
     Row(717, S.PROMOTING, (c.unwatched, c.gone), S.FENCED, o.hand_over,
@@ -424,6 +442,10 @@ TABLE: tuple[Row, ...] = (
         "the leader key is not this node's any more", hold=False, wake_s=0.02),
     Row(825, S.PRIMARY, (c.gone, c.guard_fired), S.FENCED, o.hand_over,
         "the guard has fenced this node", wake_s=0.0),
+    Row(826, S.PRIMARY, (remote.is_set, c.gone, negated(c.paused)), S.FENCED, o.resign,
+        "the cluster is to follow a remote primary, and PostgreSQL is down", wake_s=0.0),
+    Row(827, S.PRIMARY, (remote.is_set, c.running, negated(c.paused), negated(c.stopping)), S.DEMOTING,
+        stopper(Goal.ELSEWHERE), "the cluster is to follow a remote primary: PostgreSQL is stopped", wake_s=0.05),
     Row(828, S.PRIMARY, (c.stopping, c.gone), S.FENCED, o.resign,
         "the agent was asked to stop", wake_s=0.0),
     Row(829, S.PRIMARY, (c.stopping,), S.DEMOTING, stopper(Goal.SHUTDOWN),
@@ -480,8 +502,8 @@ TABLE: tuple[Row, ...] = (
     Row(899, S.PRIMARY, (), S.PRIMARY, o.lead,
         "it leads"),
     # --- demoting: PostgreSQL is being stopped ---
-    Row(905, S.DEMOTING, (c.gone, goal_is(Goal.RESTART), c.leads, negated(c.stopping), negated(c.unwatched)),
-        S.PROMOTING, o.start_primary,
+    Row(905, S.DEMOTING, (c.gone, goal_is(Goal.RESTART), c.leads, negated(c.stopping), negated(c.unwatched),
+        negated(remote.is_set)), S.PROMOTING, o.start_primary,
         "PostgreSQL is stopped and starts again", wake_s=0.05),
     Row(908, S.DEMOTING, (c.gone, goal_is(Goal.REINIT), negated(c.holds_term), stalls.copy_stopped,
         negated(source_known)), S.FENCED, o.stopped,
@@ -520,8 +542,15 @@ TABLE: tuple[Row, ...] = (
         "the agent was asked to stop"),
     Row(1003, S.FENCED, (c.foreign_system, negated(c.holds_term)), S.FAILED, o.refuse_to_run,
         "the data belongs to another cluster"),
+    Row(1004, S.FENCED, (remote.is_set, c.holds_term, c.gone), S.FENCED, o.give_key_up,
+        "PostgreSQL is down in a standby cluster: the leader key is given up", hold=False, wake_s=0.05),
     Row(1005, S.FENCED, (c.holds_term, negated(c.leads), c.unwritable, negated(c.silent)), S.FENCED, o.give_key_up,
         "the leader key of a lost lease is given up", hold=False, wake_s=0.2),
+    Row(1006, S.FENCED, (remote.is_set, c.leads, c.answers, c.in_recovery), S.STANDBY_LEADER, following.begin,
+        "this node holds the leader key of a standby cluster, and PostgreSQL runs as it should", wake_s=0.0),
+    Row(1007, S.FENCED, (remote.is_set, c.answers, c.writable, negated(c.silent), negated(c.paused)),
+        S.DEMOTING, stopper(Goal.ELSEWHERE), "a running primary is stopped: the cluster follows a remote one",
+        wake_s=0.05),
     Row(1008, S.FENCED, (c.leads, c.unwritable, c.overtaken), S.FENCED, o.give_key_up,
         "the leader key is of a time that has passed, since a peer leads or has a later history: it is given up",
         hold=False, wake_s=0.2),
@@ -591,7 +620,7 @@ TABLE: tuple[Row, ...] = (
         "the DCS does not answer: PostgreSQL is started read-only", wake_s=0.1),
     Row(1052, S.FENCED, (c.led_by_my_past,), S.FENCED, o.depose_own_past,
         "the leader key of this node's own past is given up", wake_s=0.0),
-    Row(1054, S.FENCED, (c.leaderless,), S.STARTING, o.start_standby,
+    Row(1054, S.FENCED, (c.leaderless, negated(c.must_compare)), S.STARTING, o.start_standby,
         "nobody leads: PostgreSQL is started read-only", wake_s=0.1),
     Row(1056, S.FENCED, (job_done("compare"), negated(c.verdict_known)), S.FENCED, o.note_verdict,
         "the histories were compared", wake_s=0.0),
@@ -650,6 +679,53 @@ TABLE: tuple[Row, ...] = (
         "an operator removed the data directory", wake_s=0.0),
     Row(1299, S.FAILED, (), S.FAILED, o.say_trouble,
         "an operator is needed"),
+    # --- standby leader: the leader key of a standby cluster is held, nothing is writable ---
+    Row(1305, S.STANDBY_LEADER, (c.stopping, c.paused), S.STANDBY_LEADER, o.leave_running,
+        "the agent was asked to stop"),
+    Row(1310, S.STANDBY_LEADER, (c.down,), S.FENCED, o.give_key_up,
+        "PostgreSQL has ended: the leader key is given up", hold=False, wake_s=0.0),
+    Row(1315, S.STANDBY_LEADER, (c.lease_lost,), S.STANDBY, following.step_down,
+        "the lease was lost", hold=False, wake_s=0.2),
+    Row(1318, S.STANDBY_LEADER, (c.deposed,), S.STANDBY, following.step_down,
+        "the leader key is not this node's any more", hold=False, wake_s=0.2),
+    Row(1320, S.STANDBY_LEADER, (c.stopping, negated(c.writable)), S.STANDBY, following.step_down,
+        "the agent was asked to stop: the leader key is given up first", hold=False, wake_s=0.0),
+    Row(1325, S.STANDBY_LEADER, (disks.data_gone, negated(c.paused)), S.DEMOTING,
+        following.stopper(Goal.FOLLOW, "immediate"), "the data directory has vanished from under PostgreSQL",
+        wake_s=0.05),
+    Row(1330, S.STANDBY_LEADER, (c.writable, negated(c.paused)), S.DEMOTING, stopper(Goal.LEASE, "immediate"),
+        "PostgreSQL was promoted by other hands in a standby cluster: it is stopped", hold=False, wake_s=0.05),
+    Row(1332, S.STANDBY_LEADER, (c.writable,), S.STANDBY_LEADER, o.nothing,
+        "PostgreSQL was promoted by hand in a paused standby cluster"),
+    Row(1335, S.STANDBY_LEADER, (reason_to_restart,), S.DEMOTING, following.stopper(Goal.RESTART, "fast", "restart"),
+        "an operator asked for a restart: the leader key is given up first", wake_s=0.05),
+    Row(1338, S.STANDBY_LEADER, (stalls.short, negated(c.paused)), S.DEMOTING, following.stopper(Goal.RESTART),
+        "replay has stopped, because the remote primary has more of what a standby needs: it is restarted",
+        wake_s=0.05),
+    Row(1340, S.STANDBY_LEADER, (negated(remote.is_set), c.paused), S.STANDBY_LEADER, o.nothing,
+        "the cluster is to stand alone: PostgreSQL is promoted when the pause ends"),
+    Row(1342, S.STANDBY_LEADER, (negated(remote.is_set), c.answers), S.CANDIDATE, o.nothing,
+        "the cluster is to stand alone: this node, which holds the leader key, is to be promoted", wake_s=0.0),
+    Row(1345, S.STANDBY_LEADER, (c.silent,), S.STANDBY_LEADER, o.nothing,
+        "the DCS does not answer: it follows the remote primary until its lease ends"),
+    Row(1350, S.STANDBY_LEADER, (switch_is("ask"),), S.STANDBY_LEADER, o.ask_peers,
+        "a change of leader was asked for", wake_s=0.0),
+    Row(1352, S.STANDBY_LEADER, (switch_is("refuse"),), S.STANDBY_LEADER, o.refuse_switch,
+        "the change of leader is refused", wake_s=0.0),
+    Row(1355, S.STANDBY_LEADER, (following.switch_due,), S.STANDBY, following.step_down,
+        "a change of leader: the key is given up, nothing has to be stopped", hold=False, wake_s=0.2),
+    Row(1360, S.STANDBY_LEADER, (job_done("compare"),), S.STANDBY_LEADER, o.note_verdict,
+        "the remote primary was asked why this node does not get any further", wake_s=0.0),
+    Row(1362, S.STANDBY_LEADER, (job_failed("compare"),), S.STANDBY_LEADER, o.compare_failed,
+        "the remote primary could not be asked"),
+    Row(1365, S.STANDBY_LEADER, (c.diverged, negated(c.paused)), S.DEMOTING, following.stopper(Goal.FOLLOW),
+        "this node's history has parted from the remote primary's: the leader key is given up first", wake_s=0.05),
+    Row(1368, S.STANDBY_LEADER, (c.remote_suspect, negated(c.busy), negated(c.waiting)), S.STANDBY_LEADER, o.compare,
+        "it does not stream: its history is compared with the remote primary's"),
+    Row(1370, S.STANDBY_LEADER, (stalls.question_due, negated(c.busy), negated(c.waiting)), S.STANDBY_LEADER,
+        o.ask_why_stalled, "it neither streams nor gets any further: the remote primary is asked why"),
+    Row(1399, S.STANDBY_LEADER, (), S.STANDBY_LEADER, following.lead,
+        "it leads a standby cluster"),
 )
 # fmt: on
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO, TypeVar
 import click
 from click.shell_completion import get_completion_class
 
-from haagent.ctl import changes, configure, nodes, output, removal, shared, show, sql, standing, switch
+from haagent.ctl import changes, configure, nodes, output, removal, shared, show, sql, standby_cluster, standing, switch
 from haagent.ctl.doctor import examine
 from haagent.ctl.nodes import Choice
 from haagent.ctl.shared import Edit
@@ -429,6 +429,37 @@ def pause(line: Line, cluster: str | None, wait: bool) -> None:
 def resume(line: Line, cluster: str | None, wait: bool) -> None:
     """Switch automatic failover on again."""
     line.run(cluster, lambda target: shared.set_pause(target, False, wait))
+
+
+@cli.command("demote-cluster")
+@_optional_cluster
+@_force
+@click.option("--host", metavar="ADDRESS", help="The other cluster's PostgreSQL.")
+@click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", help="Its port.")
+@click.option("--restore-command", metavar="COMMAND", help="The command that fetches its WAL.")
+@click.option("--primary-slot-name", metavar="SLOT", help="The slot to use there.")
+@pass_line
+def demote_cluster(
+    line: Line,
+    cluster: str | None,
+    force: bool,
+    host: str | None,
+    port: int | None,
+    restore_command: str | None,
+    primary_slot_name: str | None,
+) -> None:
+    """Have the whole cluster follow another one; nothing here accepts writes any more."""
+    source = standby_cluster.Source(host, port, restore_command, primary_slot_name)
+    line.run(cluster, lambda target: standby_cluster.demote(target, source, force))
+
+
+@cli.command("promote-cluster")
+@_optional_cluster
+@_force
+@pass_line
+def promote_cluster(line: Line, cluster: str | None, force: bool) -> None:
+    """Have a cluster that follows another one stand alone and accept writes."""
+    line.run(cluster, lambda target: standby_cluster.promote(target, force))
 
 
 # --- beginning and end ---

@@ -114,8 +114,8 @@ async def _by_program(
     async with private_directory(settings) as private:
         env = {"PATH": path_with_programs(settings)}
         if source is not None and settings.replication.password:
-            line = passfile_line(source.host, source.port, settings.replication)
-            await on_disk(lambda: write_atomically(private / "pgpass", line + "\n"))
+            lines = [passfile_line(host, source.port, settings.replication) for host in source.hosts]
+            await on_disk(lambda: write_atomically(private / "pgpass", "".join(f"{line}\n" for line in lines)))
             env["PGPASSFILE"] = str(private / "pgpass")
         await run_checked(
             command_words(method, {**own, "connstring": _url(settings, source)}),
@@ -130,10 +130,12 @@ def _url(settings: PostgresSettings, source: Upstream | None) -> str:
     """How an operator's program reaches the source, without secrets; empty when there is none."""
     if source is None:
         return ""
-    host = f"[{source.host}]" if ":" in source.host else source.host
+    ends = [f"[{host}]:{source.port}" if ":" in host else f"{host}:{source.port}" for host in source.hosts]
     user = quote(settings.replication.username or os_user(), safe="")
     options = {name: value for name, value in settings.replication.options.items() if name not in SECRET_OPTIONS}
-    url = f"postgres://{user}@{host}:{source.port}/postgres"
+    if len(ends) > 1:
+        options["target_session_attrs"] = "read-write"
+    url = f"postgres://{user}@{','.join(ends)}/postgres"
     return f"{url}?{urlencode(options, quote_via=quote)}" if options else url
 
 

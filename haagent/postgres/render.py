@@ -122,6 +122,7 @@ def primary_conninfo(settings: PostgresSettings, config: ServerConfig) -> str:
         "passfile": str(settings.passfile),
         "host": config.upstream.host,
         "port": str(config.upstream.port),
+        "target_session_attrs": "read-write" if len(config.upstream.hosts) > 1 else "",
         "application_name": config.application_name,
     }
     return " ".join(f"{name}={_conninfo_value(value)}" for name, value in words.items() if value)

@@ -104,9 +104,10 @@ def write_passfile(settings: PostgresSettings, config: ServerConfig) -> None:
     """The WAL receiver's password for its upstream, beside what others keep in that file."""
     if config.upstream is None or not settings.replication.password:
         return
-    line = passfile_line(config.upstream.host, config.upstream.port, settings.replication)
+    upstream = config.upstream
+    lines = tuple(passfile_line(host, upstream.port, settings.replication) for host in upstream.hosts)
     settings.passfile.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_if_changed(settings.passfile, merge_passfile(read_text(settings.passfile), (line,)))
+    write_if_changed(settings.passfile, merge_passfile(read_text(settings.passfile), lines))
 
 
 def _set_role(settings: PostgresSettings, *, primary: bool) -> None:

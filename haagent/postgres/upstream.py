@@ -37,6 +37,8 @@ class Identity:
 def conninfo_of(source: Upstream, login: Login) -> dict[str, str]:
     """libpq keywords, secrets included, that lead to another server."""
     words = {"sslmode": "prefer", **login.conninfo()}
+    if len(source.hosts) > 1:
+        words["target_session_attrs"] = "read-write"
     return {
         **words,
         "host": source.host,

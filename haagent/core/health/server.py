@@ -23,7 +23,7 @@ def state(f: NodeFacts) -> Finding:
     text = f"{v.state.value} for {v.now - v.memory.since:.0f} s: {v.memory.why or v.memory.trouble}"
     if v.state is State.FAILED:
         return problem("state", text, f"haagent-ctl explain {f.me.name}")
-    settled = v.state in (State.STANDBY, State.PRIMARY)
+    settled = v.state in (State.STANDBY, State.STANDBY_LEADER, State.PRIMARY)
     return ok("state", text) if settled else warning("state", text, f"haagent-ctl explain {f.me.name}")
 
 

@@ -260,8 +260,8 @@ def test_what_belongs_into_the_file_or_has_no_effect_yet_is_told() -> None:
     assert said(document) == [
         "postgresql.listen: belongs into each node's own file and has no effect in the dynamic configuration",
         "postgresql.pg_hosts_primary: accepted, has no effect yet",
-        "standby_cluster: accepted, has no effect yet",
         "ttI: no such setting; did you mean ttl?",
+        "standby_cluster: is not used: it has neither host nor port nor restore_command",
     ]
 
 
@@ -298,9 +298,6 @@ def test_what_holds_for_one_role() -> None:
     assert said(document) == [
         "postgresql.parameters_replica.max_connections: left out: all nodes need the same in every role"
     ]
-    assert "".join(said({"postgresql": {"parameters_standby_leader": {"a": "b"}}})).endswith(
-        "accepted, has no effect yet"
-    )
     assert in_use({}).by_role == {}
 
 

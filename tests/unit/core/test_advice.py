@@ -30,11 +30,6 @@ BEHIND = a_standby(lsn=Lsn(LSN - 3_000_000))
 REQUEST = FailoverKey(Revision(9), leader="a", candidate="c")
 
 BARRED: dict[str, tuple[View, str, str]] = {
-    "standby cluster": (
-        a_view(settings=some_settings(standby_cluster={"host": "x"})),
-        "standby_cluster is set",
-        "haagent-ctl edit-config demo -s standby_cluster=null",
-    ),
     "fence": (
         a_view(fence=FenceFacts("required", why="haagent_fence.so is not installed for this PostgreSQL")),
         "haagent_fence.so is not installed",

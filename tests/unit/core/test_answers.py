@@ -14,6 +14,7 @@ from haagent.core.facts import (
     HistoryLine,
     LeaseFacts,
     Receiver,
+    Remote,
     Status,
     SyncKey,
     View,
@@ -54,7 +55,7 @@ def a_sync_cluster(mode_leader: str = "a", standbys: tuple[str, ...] = ("b",)) -
     return SyncKey(Revision(5), mode_leader, 0, standbys)
 
 
-STANDBY_CLUSTER = some_settings(standby_cluster={"host": "10.1.0.1", "port": 5432})
+STANDBY_CLUSTER = some_settings(standby_cluster=Remote("10.1.0.1"))
 
 
 # --- which checks hold of which node ------------------------------------------------------------------------------
@@ -81,7 +82,11 @@ def test_a_quorum_standby_is_neither_sync_nor_asynchronous() -> None:
 
 def test_the_leader_of_a_standby_cluster_is_leader_but_no_primary() -> None:
     view = a_view(
-        me=a_node("a"), lease=a_lease(), settings=STANDBY_CLUSTER, memory=a_memory(State.STANDBY), postgres=a_standby()
+        me=a_node("a"),
+        lease=a_lease(),
+        settings=STANDBY_CLUSTER,
+        memory=a_memory(State.STANDBY_LEADER),
+        postgres=a_standby(),
     )
     assert yes(view) == {"leader", "standby_leader", "read_only", "health", "readiness"}
 

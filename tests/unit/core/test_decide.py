@@ -7,7 +7,16 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haagent.core.actions import Campaign, CloseWatchdog, Promote, Resign, StartPrimary, StartStandby, StopPostgres
+from haagent.core.actions import (
+    Campaign,
+    CloseWatchdog,
+    Initialize,
+    Promote,
+    Resign,
+    StartPrimary,
+    StartStandby,
+    StopPostgres,
+)
 from haagent.core.conditions import leads, unwritable
 from haagent.core.decide import decide
 from haagent.core.facts import (
@@ -24,6 +33,7 @@ from haagent.core.facts import (
     PeerPoll,
     PeerReply,
     PostgresFacts,
+    Remote,
     Settings,
     SyncKey,
     View,
@@ -229,6 +239,7 @@ def views(draw: st.DrawFn) -> View:
             remove_data_directory_on_diverged_timelines=draw(st.booleans()),
             synchronous_mode=draw(st.sampled_from(["off", "on", "quorum"])),
             synchronous_mode_strict=draw(st.booleans()),
+            standby_cluster=draw(st.sampled_from([None, None, Remote("10.1.0.1"), Remote()])),
         ),
     )
 
@@ -247,6 +258,8 @@ def test_every_view_has_a_plan_within_the_laws(view: View) -> None:
         assert unwritable(view) or view.settings.pause or view.watchdog.mode == "off"
     if Campaign in names:
         assert view.me.tags.may_lead or view.state is State.INITIALIZING or view.postgres.writable
+    if view.settings.standby_cluster is not None and view.cluster.snapshot is not None:
+        assert not {Promote, StartPrimary, Initialize} & set(names)
     if plan.memory.state in WRITABLE and not view.settings.pause:
         assert leads(view) or plan.memory.state is view.state
     assert plan.wake_in >= 0

@@ -25,6 +25,7 @@ HUNDREDS = {
     State.FENCED: 10,
     State.REWINDING: 11,
     State.FAILED: 12,
+    State.STANDBY_LEADER: 13,
 }
 
 

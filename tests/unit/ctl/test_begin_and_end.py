@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from haagent.config.load import load
+from haagent.core.facts import ConfigKey
+from haagent.core.terms import Revision
+from haagent.ctl import standby_cluster
 from haagent.ctl.commands import cli
-from tests.unit.ctl.world import World
+from haagent.rest.client import Response
+from tests.unit.ctl.world import World, answer, primary_status, standby_status
 
 # --- remove ---
 
@@ -75,3 +80,66 @@ def test_completion_of_a_shell(shell: str) -> None:
 def test_commands_are_completed() -> None:
     asked = {"_HAAGENT_CTL_COMPLETE": "bash_complete", "COMP_WORDS": "haagent-ctl sw", "COMP_CWORD": "1"}
     assert "plain,switchover" in CliRunner().invoke(cli, [], prog_name="haagent-ctl", env=asked).output
+
+
+# --- a cluster that follows another one ---
+
+
+def follows(world: World, section: Any) -> None:
+    world.change(config=ConfigKey(Revision(4), {"ttl": 10} | ({"standby_cluster": section} if section else {})))
+
+
+def following(world: World, role: str) -> Any:
+    """An agent's answer to PATCH /config, after which the leader has that role."""
+
+    def patched(body: Any) -> Response:
+        host = world.member("a").api_url.split("//")[1].split(":")[0]
+        status = standby_status() if role == "standby_leader" else primary_status()
+        world.agents.status[host] = status | {"role": role}
+        return Response(200, "{}", body)
+
+    return patched
+
+
+def test_demote_cluster_writes_the_section_and_waits() -> None:
+    world = World()
+    world.agents.answers["PATCH", "/config"] = following(world, "standby_leader")
+    result = world.run("demote-cluster", "--host", "10.9.9.9", "--port", "5432", "--force")
+    assert result.exit_code == 0, result.output
+    assert world.agents.seen[0][3] == {"standby_cluster": {"host": "10.9.9.9", "port": 5432}}
+    assert "Cluster demotion is completed" in result.output
+
+
+def test_promote_cluster_removes_the_section_and_waits() -> None:
+    world = World()
+    follows(world, {"host": "10.9.9.9"})
+    world.agents.answers["PATCH", "/config"] = following(world, "primary")
+    result = world.run("promote-cluster", "--force")
+    assert world.agents.seen[0][3] == {"standby_cluster": None}
+    assert "Cluster promotion is completed" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "section", "text"),
+    [
+        (("demote-cluster",), None, "at least --host, --port or --restore-command"),
+        (("demote-cluster", "--host", "h"), {"host": "h"}, "already in the required state"),
+        (("promote-cluster",), None, "already in the required state"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words: tuple[str, ...], section: Any, text: str) -> None:
+    world = World()
+    follows(world, section)
+    result = world.run(*words, "--force")
+    assert result.exit_code == 1
+    assert text in result.output
+    assert world.agents.seen == []
+
+
+def test_a_change_that_does_not_come_is_not_called_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standby_cluster, "WITHIN_S", 0.05)
+    world = World()
+    world.agents.answers["PATCH", "/config"] = answer(200, "{}")
+    result = world.run("demote-cluster", "--host", "h", "--force")
+    assert result.exit_code == 1
+    assert "no member is standby_leader" in result.output

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from haagent.core.answers import Answer
-from haagent.core.facts import LeaseFacts, Mandate, Member
+from haagent.core.facts import LeaseFacts, Mandate, Member, Remote
 from haagent.core.states import State
 from haagent.core.status import status
 from haagent.core.terms import Lsn, Timeline
@@ -306,7 +306,7 @@ async def test_an_answer_without_end_is_cut_off(peers: RestPeers) -> None:
 
 
 async def test_a_standby_leader_is_told_by_its_settings(serve: Serve, peers: RestPeers) -> None:
-    settings = some_settings(standby_cluster={"host": "10.1.0.1"})
+    settings = some_settings(standby_cluster=Remote("10.1.0.1"))
     node = await serve(Node(a_primary_view(postgres=a_standby(), memory=a_memory(), settings=settings)))
     poll = await peers.ask([member_at(node, "a")], 5)
     assert poll.replies[0].in_recovery
