@@ -213,7 +213,7 @@ class Service:
         self._watchdog.settings = watchdog_settings(config)
         self._certificates = certificates(config)
         self._logs.apply(config.log)
-        self._agent.reread(config.me())
+        self._agent.reread(config.me(), _callbacks(config))
         self._reloading = asyncio.get_running_loop().create_task(self._reconfigure_rest(config))
         if etcd_settings(config) != etcd_settings(before):
             self._reach_etcd_by(config)

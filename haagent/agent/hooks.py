@@ -11,6 +11,8 @@ from haagent.ports import PortError, Postgres
 log = logging.getLogger("haagent.hooks")
 
 CALLBACK_TIMEOUT_S = 300.0
+LAST_S = 10.0
+"""How long the agent's end waits for callbacks, which tell of PostgreSQL's."""
 MOST_WAITING = 100
 
 
@@ -18,12 +20,13 @@ class Hooks:
     """A bounded queue of callbacks and the task that works it off."""
 
     def __init__(self, postgres: Postgres, commands: Mapping[str, str], scope: str) -> None:
-        self._postgres, self._commands, self._scope = postgres, commands, scope
+        self._postgres, self._scope = postgres, scope
+        self.commands = commands
         self._queue: asyncio.Queue[tuple[str, str]] = asyncio.Queue(MOST_WAITING)
 
     def tell(self, event: str, role: str) -> None:
         """Queue a callback; dropped, with a warning, when a hundred are waiting."""
-        if not self._commands.get(event):
+        if not self.commands.get(event):
             return
         try:
             self._queue.put_nowait((event, role))
@@ -34,11 +37,27 @@ class Hooks:
         """Work the queue off, for ever."""
         while True:
             event, role = await self._queue.get()
-            command = self._commands[event]
             try:
-                code = await self._postgres.run_hook(command, (event, role, self._scope), CALLBACK_TIMEOUT_S)
-            except PortError as failure:
-                log.warning("callback %s (%s) failed: %s", event, command, failure)
-                continue
-            level = logging.INFO if code == 0 else logging.WARNING
-            log.log(level, "callback %s %s ended with exit code %d", event, role, code)
+                await self._call(event, role)
+            finally:
+                self._queue.task_done()
+
+    async def _call(self, event: str, role: str) -> None:
+        command = self.commands.get(event)
+        if not command:
+            return
+        try:
+            code = await self._postgres.run_hook(command, (event, role, self._scope), CALLBACK_TIMEOUT_S)
+        except PortError as failure:
+            log.warning("callback %s (%s) failed: %s", event, command, failure)
+            return
+        level = logging.INFO if code == 0 else logging.WARNING
+        log.log(level, "callback %s %s ended with exit code %d", event, role, code)
+
+    async def finish(self) -> None:
+        """Wait until all that was told has been called, for a while."""
+        try:
+            async with asyncio.timeout(LAST_S):
+                await self._queue.join()
+        except TimeoutError:
+            log.warning("callbacks have not ended %g s after everything else: they are killed", LAST_S)

@@ -125,10 +125,12 @@ class Agent:
         self._stopping = True
         self.wake("asked to stop")
 
-    def reread(self, me: Me | None = None) -> None:
-        """The file was read again: settings, and with ``me`` this node's description, are taken anew."""
+    def reread(self, me: Me | None = None, callbacks: Mapping[str, str] | None = None) -> None:
+        """The file was read again: settings, and what else is given, are taken anew."""
         if me is not None:
             self.me = self._performer.me = me
+        if callbacks is not None:
+            self._hooks.commands = callbacks
         self._reread = True
         self.wake("configuration read again")
 
@@ -198,6 +200,7 @@ class Agent:
                 group.create_task(self._hooks.run(), name="hooks"),
             ]
             code = await self._tick_until_exit()
+            await self._hooks.finish()
             for task in tasks:
                 task.cancel()
         await self._jobs.cancel()

@@ -940,6 +940,8 @@ class Memory:
     reload_wanted: bool = False
     told_role: str = ""
     """The role last told to callbacks."""
+    told_stop: bool = False
+    """And that PostgreSQL stops in it."""
     refusal: str = ""
     """Why the last request for a change of leader was refused."""
     called_off: Revision | None = None

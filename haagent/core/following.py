@@ -65,6 +65,7 @@ def begin(v: View) -> Orders:
         "start_failures": 0,
         "goal": Goal.NONE,
         "told_role": STANDBY_LEADER,
+        "told_stop": False,
         "switch_started_at": None,
         "prepared": False,
         "checkpointed": True,

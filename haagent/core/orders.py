@@ -195,7 +195,12 @@ def start_standby(v: View) -> Orders:
     where = f"streaming from {source.name} at {source.host}:{source.port}" if source else "read-only, without upstream"
     # A guard that this agent has not spoken to yet may have fired, and would kill whatever is started.
     clear: tuple[Action, ...] = () if v.guard.alive and not v.guard.fired else (EnsureGuard(), ClearGuard())
-    return Orders((*clear, StartStandby(publish.server_config(v, source))), {"goal": Goal.NONE}, detail=where)
+    return Orders((*clear, StartStandby(publish.server_config(v, source))), {"goal": _after_start(v)}, detail=where)
+
+
+def _after_start(v: View) -> Goal:
+    """A restart is over only when PostgreSQL answers again, and callbacks are told."""
+    return Goal.RESTART if v.memory.goal is Goal.RESTART else Goal.NONE
 
 
 def start_failed(v: View) -> Orders:
@@ -206,14 +211,13 @@ def settle(v: View) -> Orders:
     """PostgreSQL answers as a standby: failures are forgotten."""
     adopted = v.state is State.FENCED and not v.memory.told_role
     callback = () if adopted else _role_callback(v, "replica")
-    changes = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "told_role": "replica", "prepared": False}
-    return Orders((*callback, *publish.followed(v)), changes)
+    changes = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "prepared": False}
+    told = {"told_role": "replica", "told_stop": False}
+    return Orders((*callback, *publish.followed(v)), changes | told)
 
 
 def follow(v: View) -> Orders:
-    changes: dict[str, Any] = {"told_role": v.memory.told_role or "replica"}
-    if c.streaming(v):
-        changes["rejoins"] = 0
+    changes = {"rejoins": 0} if c.streaming(v) else {}
     return Orders(publish.followed(v), changes, disks.trouble(v) or stalls.why(v))
 
 
@@ -488,7 +492,7 @@ def start_primary(v: View) -> Orders:
     recent = tuple(at for at in v.memory.starts if v.now - at <= c.BREAKER_WINDOW_S)
     crashed = v.state in (State.PRIMARY, State.PROMOTING)  # else it was stopped on purpose
     starts = (*recent, v.now) if crashed else recent
-    changes: dict[str, Any] = {"starts": starts, "divergence": None, "goal": Goal.NONE, "promoted_at": v.now}
+    changes: dict[str, Any] = {"starts": starts, "divergence": None, "goal": _after_start(v), "promoted_at": v.now}
     if c.was_standby(v):
         changes |= {"promoted_at": None, "checkpointed": False}
         why = "it was a standby: it is started as one and promoted, so that no timeline has two writers"
@@ -513,6 +517,7 @@ def begin_to_lead(v: View) -> Orders:
         "start_failures": 0,
         "goal": Goal.NONE,
         "told_role": "primary",
+        "told_stop": False,
         "switch_started_at": None,
         "prepared": False,
     }
@@ -559,7 +564,7 @@ def _role_callback(v: View, role: str) -> tuple[Action, ...]:
     if v.memory.goal is Goal.RESTART and v.memory.told_role == role:
         return (Callback("on_restart", role),)
     if v.memory.told_role == role:
-        return ()
+        return (Callback("on_start", role),) if v.memory.told_stop else ()
     event = "on_start" if not v.memory.told_role else "on_role_change"
     return (Callback(event, role),)
 
@@ -586,6 +591,7 @@ def stopper(goal: Goal, mode: str = "fast", kind: str = "") -> Builder:
         led_afar = v.memory.told_role == STANDBY_LEADER
         role = "primary" if v.postgres.writable else STANDBY_LEADER if led_afar else "replica"
         tell: tuple[Action, ...] = (Callback("on_stop", role),) if goal is not Goal.RESTART else ()
+        changes |= {"told_stop": True} if tell else {}
         return Orders((_stop(v, goal, mode), *tell), changes, _deadline(v))
 
     stop.__name__ = f"stop {mode} for {goal.value}"

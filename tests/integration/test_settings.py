@@ -14,13 +14,17 @@ def _work_mem(node: Node) -> object:
 
 
 def test_what_holds_in_one_role_and_what_runs_before_a_stop(cluster: Cluster) -> None:
-    """The old primary's ``before_stop`` still finds it writable; parameters change with the roles."""
+    """The old primary's ``before_stop`` still finds it writable; parameters change with the roles; callbacks tell."""
     old, taker = cluster.primary(), cluster.standbys()[0]
     place = old.place
     said = place.directory / "before_stop"
     ask = f"{place.bin_dir}/psql -Atw -h {place.directory} -p {place.postgres_port} -U postgres"
     program = f"/bin/sh -c '{ask} -c \"SELECT pg_is_in_recovery()\" postgres > {said}'"
-    old.sections["postgresql"] = {"before_stop": program, "proxy_address": f"{place.address}:6432"}
+    told = place.directory / "told"
+    events = ("on_start", "on_stop", "on_restart", "on_role_change", "on_reload")
+    callbacks = dict.fromkeys(events, f"/bin/sh -c 'sleep 0.2; echo $0 $@ >> {told}'")
+    proxy = f"{place.address}:6432"
+    old.sections["postgresql"] = {"before_stop": program, "proxy_address": proxy, "callbacks": callbacks}
     old.write_config()
     old.reload()
     roles: dict[str, object] = {"parameters_primary": {"work_mem": "5MB"}, "parameters_replica": {"work_mem": "6MB"}}
@@ -35,6 +39,16 @@ def test_what_holds_in_one_role_and_what_runs_before_a_stop(cluster: Cluster) ->
         assert said.read_text() == "f\n"
         cluster.wait_whole()
         wait_until(lambda: (_work_mem(old), _work_mem(taker)) == ("6MB", "5MB"), "what holds in the new roles", 10)
+        assert old.rest("POST", "/restart", {}, timeout_s=30).status == 200
+        assert old.stop() == 0
+        assert told.read_text().splitlines() == [
+            "on_reload primary trial",
+            "on_stop primary trial",
+            "on_role_change replica trial",
+            "on_restart replica trial",
+            "on_stop replica trial",
+        ]
+        old.start()
     finally:
         del old.sections["postgresql"]
         old.write_config()

@@ -33,6 +33,22 @@ def test_a_restart_in_its_role_gets_on_restart() -> None:
     assert told(orders.settle(view).actions) == [("on_restart", "replica")]
 
 
+def test_a_restart_is_known_as_one_until_postgresql_answers() -> None:
+    stopped = at(State.FENCED, told_role="replica", goal=Goal.RESTART)
+    assert orders.start_standby(stopped).memory["goal"] is Goal.RESTART
+    assert "told_role" not in orders.follow(at(State.STARTING)).memory, "on_start is still to be told"
+
+
+def test_a_standby_that_was_stopped_and_started_for_another_reason_gets_both() -> None:
+    view = at(State.STANDBY, told_role="replica")
+    stop = orders.stopper(Goal.FOLLOW)(view)
+    assert told(stop.actions) == [("on_stop", "replica")]
+    assert told(orders.settle(at(State.STARTING, told_role="replica", told_stop=True)).actions) == [
+        ("on_start", "replica")
+    ]
+    assert told(orders.settle(at(State.STARTING, told_role="replica")).actions) == []
+
+
 def test_a_standby_found_running_gets_none() -> None:
     assert told(orders.settle(at(State.FENCED)).actions) == []
 
