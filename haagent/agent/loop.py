@@ -39,6 +39,9 @@ from haagent.core.states import State
 from haagent.core.terms import Instant, LeaseId, Revision, Term
 
 log = logging.getLogger("haagent.loop")
+repeats = logging.getLogger("haagent.loop.repeats")
+REPEAT_S = 1.0
+"""A line that repeats the one before it comes at most so often."""
 
 DCS_WRITERS = frozenset(
     {
@@ -78,6 +81,7 @@ class Agent:
     ) -> None:
         self.me, self._ports, self._read_settings, self._noted, self._done = me, ports, settings, noted, done
         self._woken = asyncio.Event()
+        self._told_at = Instant(0.0)
         self._intents: list[Intent] = []
         self._answers: dict[int, asyncio.Future[Answer]] = {}
         self._next_intent = 1
@@ -295,6 +299,11 @@ class Agent:
             log.info("%s -> %s: row %d: %s", view.memory.state.value, plan.memory.state.value, plan.row, plan.why)
         elif plan.row != view.memory.row or plan.memory.why != view.memory.why:
             log.info("%s: row %d: %s", plan.memory.state.value, plan.row, plan.why)
+        elif view.now - self._told_at >= REPEAT_S:
+            repeats.info("%s: row %d: %s", plan.memory.state.value, plan.row, plan.why)
+        else:
+            return
+        self._told_at = view.now
 
     def _postgres_ended(self, reason: str) -> None:
         self._ended = True

@@ -35,6 +35,8 @@ class Field:
     secret: bool = False
     required: bool = False
     effective: bool = True
+    moot: str = ""
+    """Why it never has an effect, and what to use instead."""
     where: Where = Where.LOCAL
     env: str = ""
     """Name in the environment behind ``PATRONI_`` or ``HAAGENT_``; empty: made from the path."""
@@ -52,6 +54,13 @@ class Field:
     def own(self) -> bool:
         """Whether this is one of haagent's own settings."""
         return self.path[0] == "haagent" or self.key == "etcd3.transport"
+
+    @property
+    def idle(self) -> str:
+        """That it does nothing, in words for the operator; empty when it acts."""
+        if self.moot:
+            return f"has no effect: {self.moot}"
+        return "" if self.effective else "accepted, has no effect yet"
 
     @property
     def variables(self) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ One dataclass a section; each attribute is a setting with its kind, default, bou
 ``FIELDS`` is the same as a flat table. Source of names and meanings that are not haagent's own: the public
 documentation of Patroni 4.1 (YAML, dynamic and environment configuration).
 
-Laws. ``effective=False`` marks a setting that is accepted and does nothing yet: the loader says so. ``where`` says who
-may set it: this node's file, the dynamic configuration in the DCS, or both (then the file wins). haagent's own settings
-stand under names that Patroni does not use.
+Laws. ``effective=False`` marks a setting that is accepted and does nothing yet, ``moot`` one that never will, and why:
+the loader says so. ``where`` says who may set it: this node's file, the dynamic configuration in the DCS, or both (then
+the file wins). haagent's own settings stand under names that Patroni does not use.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Log:
     mode: int | None = setting(v.MODE, "Permissions of the log files; by default those that the umask leaves.")
     loggers: Mapping[str, str] = setting(v.LEVELS, "Levels of single loggers by name.", default={})
     deduplicate_heartbeat_logs: bool = flag(
-        "Leave out a line of the loop that only repeats the one before it; it is always left out.",
+        "Leave out a line of the loop that only repeats the one before it; else it comes again at each look around, at "
+        "most once a second.",
         default=True,
-        effective=False,
     )
 
 
@@ -71,7 +71,10 @@ class Bootstrap:
         aliases=("post_init",),
     )
     users: Mapping[str, Any] = setting(
-        v.MAP, "Roles to create; without effect, as in Patroni 4: use `post_bootstrap`.", default={}, effective=False
+        v.MAP,
+        "Roles to create, removed in Patroni 4 as well.",
+        default={},
+        moot="create roles by SQL, in a new cluster with the program of bootstrap.post_bootstrap",
     )
     pg_hba: tuple[str, ...] = setting(
         v.LINES, "Lines of pg_hba.conf of a new cluster; an old setting, use `postgresql.pg_hba`.", default=()
@@ -151,7 +154,7 @@ class RestApi:
         v.INT, "Connections that may wait to be accepted; never less than 128 are.", default=128, least=1
     )
     thread_pool_size: int = setting(
-        v.INT, "Threads; the agent's REST API has none.", default=5, least=1, effective=False
+        v.INT, "Threads of the REST API.", default=5, least=1, moot="the agent's REST API has no threads"
     )
 
 
@@ -237,9 +240,9 @@ class Sections:
     postgresql: Postgresql = section(Postgresql)
     watchdog: Watchdog = section(Watchdog)
     tags: TagFields = section(TagFields)
-    citus: Mapping[str, Any] = setting(v.MAP, "Citus clusters are not managed.", default={}, effective=False)
-    thread_pool_size: int = setting(v.INT, "Threads; the agent has no such pool.", default=5, least=1, effective=False)
-    thread_stack_size: str = text("Stack of such threads.", default="512kB", effective=False)
+    citus: Mapping[str, Any] = setting(v.MAP, "Citus clusters.", default={}, moot="Citus clusters are not managed")
+    thread_pool_size: int = setting(v.INT, "Threads.", default=5, least=1, moot="the agent has no such pool")
+    thread_stack_size: str = text("Stack of such threads.", default="512kB", moot="the agent has no such threads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,12 +280,12 @@ class Dynamic:
         where=DYNAMIC,
     )
     primary_race_backoff: float = seconds(
-        "Standbys wait so long before an election while WAL still arrives; here none can, as a primary's permit ends "
-        "before its key does.",
+        "Standbys wait so long before an election while WAL still arrives.",
         default=0,
         least=0,
         where=DYNAMIC,
-        effective=False,
+        moot="no primary writes WAL any more when an election begins, as its permit ends before its key may be taken; "
+        "for a longer silence of an agent raise ttl",
     )
     max_timelines_history: int = setting(
         v.INT,

@@ -22,6 +22,9 @@ from haagent.config.fields import Log
 from haagent.config.problems import ConfigError, Problem
 
 FILE_NAME = "haagent.log"
+REPEATS = logging.getLogger("haagent.loop.repeats")
+"""Lines of the loop that only repeat the one before."""
+REPEATS.setLevel(logging.WARNING)
 
 _TRACES = logging.Formatter()
 
@@ -168,6 +171,7 @@ class Logs:
         root = logging.getLogger()
         root.setLevel(log.level)
         self._putter.tracebacks = root.level <= logging.getLevelNamesMapping()[log.traceback_level]
+        REPEATS.setLevel(logging.WARNING if log.deduplicate_heartbeat_logs else logging.NOTSET)
         for name in self._levels.keys() - log.loggers.keys():
             logging.getLogger(name).setLevel(logging.NOTSET)
         for name, level in log.loggers.items():

@@ -62,16 +62,16 @@ class Callbacks:
 class BinName:
     """Names of PostgreSQL's programs where a distribution has other ones."""
 
-    pg_ctl: str = text("Name of pg_ctl, which the agent does not use.", default="pg_ctl", effective=False)
+    pg_ctl: str = text("Name of pg_ctl.", default="pg_ctl", moot="the agent does not use pg_ctl")
     initdb: str = text("Name of initdb.", default="initdb")
     pg_controldata: str = text("Name of pg_controldata.", default="pg_controldata")
     pg_basebackup: str = text("Name of pg_basebackup.", default="pg_basebackup")
     postgres: str = text(
-        "Name of postgres; it can't be another, as the guard knows PostgreSQL's processes by it.",
+        "Name of postgres.",
         default="postgres",
-        effective=False,
+        moot="it can't be another, as the guard knows PostgreSQL's processes by it",
     )
-    pg_isready: str = text("Name of pg_isready, which the agent does not use.", default="pg_isready", effective=False)
+    pg_isready: str = text("Name of pg_isready.", default="pg_isready", moot="the agent does not use pg_isready")
     pg_rewind: str = text("Name of pg_rewind.", default="pg_rewind")
 
     def others(self) -> dict[str, str]:
@@ -113,7 +113,8 @@ class Postgresql:
         default="auto",
     )
     use_unix_socket_repl: bool = flag(
-        "Local replication connections go through the Unix socket; the agent makes none.", effective=False
+        "The agent's local replication connections go through the Unix socket.",
+        moot="the agent makes no local replication connection; standbys, base backups and pg_rewind come by TCP",
     )
     authentication: Authentication = section(Authentication)
     callbacks: Callbacks = section(Callbacks)

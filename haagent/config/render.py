@@ -119,9 +119,14 @@ def _sample_row(row: Field, path: tuple[str, ...], depth: int) -> Iterator[str]:
     value = IN_SAMPLE.get(key, row.example if row.example is not None else row.default)
     empty = value is None or value == "" or value == () or value == {} or isinstance(value, values.Secret)
     text = "" if empty else " " + flow(value)
-    note = "" if row.effective else " Accepted, has no effect yet."
+    note = _idle(row)
     yield f"{'  ' * depth}# {row.doc}{note}"
     yield f"{'  ' * depth}{'' if key in SHOWN_IN_USE else '#'}{path[-1]}:{text}"
+
+
+def _idle(row: Field) -> str:
+    """A further sentence about a setting that does nothing."""
+    return f" {row.idle[0].upper()}{row.idle[1:]}." if row.idle else ""
 
 
 def flow(value: Any) -> str:
@@ -179,7 +184,7 @@ def _line(row: Field, dynamic: bool) -> str:
     kind = ", ".join(f"`{choice}`" for choice in row.choices) or row.kind.name
     unit = f" ({row.unit})" if row.unit else ""
     limits = [f"{sign} {bound:g}" for sign, bound in (("≥", row.least), ("≤", row.most)) if bound is not None]
-    notes = [*(["required"] if row.required else []), *([] if row.effective else ["**no effect yet**"])]
+    notes = [*(["required"] if row.required else []), *([f"**{row.idle}**"] if row.idle else [])]
     if row.where is Where.BOTH and not dynamic:
         notes.append("also dynamic")
     if row.aliases:
@@ -234,7 +239,7 @@ def _schema_row(row: Field) -> dict[str, Any]:
     elif "type" in facts:
         types = facts["type"] if isinstance(facts["type"], list) else [facts["type"]]
         facts["type"] = [*types, "null"]
-    facts["description"] = row.doc if row.effective else f"{row.doc} Accepted, has no effect yet."
+    facts["description"] = f"{row.doc}{_idle(row)}"
     if row.least is not None:
         facts["minimum"] = row.least
     if row.most is not None:

@@ -112,15 +112,15 @@ def _misplaced(where: Where) -> str:
 
 
 def _effect(row: Field, value: Any, path: Path, note: Note) -> None:
-    """Say so when a setting does nothing yet, unless it asks for what happens anyway."""
-    if row.effective:
+    """Say so when a setting does nothing, unless it asks for what happens anyway."""
+    if not row.idle:
         return
     try:
         idle = bool(row.kind.read(value) == row.default)
     except (ValueError, TypeError, OverflowError):
         idle = True
     if not idle:
-        note(path, "accepted, has no effect yet")
+        note(path, row.idle)
 
 
 WITH_METHODS = (Bootstrap, Postgresql)

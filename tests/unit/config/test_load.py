@@ -183,12 +183,17 @@ def test_settings_in_the_wrong_place_are_told(tmp_path: Path) -> None:
     assert config.settings(None)[0].use_slots
 
 
-def test_what_has_no_effect_yet_is_told_and_what_asks_for_nothing_is_not(tmp_path: Path) -> None:
+def _moot(key: str) -> str:
+    return next(row.moot for row in FIELDS if row.key == key)
+
+
+def test_what_has_no_effect_is_told_and_what_asks_for_nothing_is_not(tmp_path: Path) -> None:
     told = loaded(tmp_path, a_tree(postgresql__use_unix_socket_repl=True, bootstrap__users={"bob": {}})).warnings
     assert [w.partition("node.yml: ")[2] for w in told] == [
-        "bootstrap.users: accepted, has no effect yet",
-        "postgresql.use_unix_socket_repl: accepted, has no effect yet",
+        f"bootstrap.users: has no effect: {_moot('bootstrap.users')}",
+        f"postgresql.use_unix_socket_repl: has no effect: {_moot('postgresql.use_unix_socket_repl')}",
     ]
+    assert "bootstrap.post_bootstrap" in told[0]
     silent = a_tree(watchdog__mode=False, bootstrap__users={}, bootstrap__dcs={"synchronous_mode": False})
     assert loaded(tmp_path, silent).warnings == ()
 

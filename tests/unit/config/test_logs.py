@@ -56,6 +56,16 @@ def test_levels_of_all_and_of_single_loggers(tmp_path: Path) -> None:
     assert lines == ["yes"]
 
 
+@pytest.mark.parametrize("left_out", [True, False])
+def test_the_loop_s_repeated_lines_are_left_out_or_not(tmp_path: Path, left_out: bool) -> None:
+    def say() -> None:
+        logging.getLogger("haagent.loop.repeats").info("as before")
+
+    assert written(tmp_path, say, deduplicate_heartbeat_logs=left_out, format="%(message)s") == (
+        [] if left_out else ["as before"]
+    )
+
+
 def test_json_lines_with_renamed_and_static_fields(tmp_path: Path) -> None:
     fields = (("message", "message"), ("levelname", "level"), ("asctime", "@timestamp"))
     lines = written(
