@@ -272,7 +272,8 @@ class Probe:
             self._timeline = Timeline(int(found["timeline"] or "0", 16))
         if (address, row["loaded_at"]) != self._pending_of:
             rows = await self._client.fetch(settings, address, PENDING, timeout=rest)
-            self._pending = {found["name"]: (found["old"], found["new"]) for found in rows}
+            # PostgreSQL also means lines that are gone from its files and said what is in force anyway.
+            self._pending = {one["name"]: (one["old"], one["new"]) for one in rows if one["old"] != one["new"]}
             self._pending_of = (address, row["loaded_at"])
         self._system_id = data.system_id or self._system_id
         server = server_facts(
