@@ -287,12 +287,15 @@ class Service:
 
     def _counters(self) -> Counters:
         renewals, failed = self._agent.renewals()
+        took = self._agent.renewals_took()
         return Counters(
             rows=dict(self._rows),
             ticks=self._ticks,
             stalls=self._stalls,
             renewals=renewals,
             renewals_failed=failed,
+            renewals_took=took.buckets(),
+            renewals_took_s=took.sum_s,
             fences=self._fences,
             journal_lost=self._written.lost,
             certificates=self._certificates.ends,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from haagent.agent.lasting import Lasting
+from haagent.agent.latency import Latency
 from haagent.core.facts import LeaseFacts, Timing
 from haagent.core.lease import proven
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
@@ -60,6 +61,7 @@ class Keeper:
         self._next_at = Instant(0.0)
         self._renewing = asyncio.Lock()
         self.renewals = self.failures = 0
+        self.latency = Latency()
         self._failing = Lasting(log, ports.clock, "the lease is renewed again")
         self._slow = Lasting(log, ports.clock, "the lease is renewed in good time again")
         self.unrenewed = asyncio.Event()
@@ -148,7 +150,9 @@ class Keeper:
         self._next_lease, self._granted_ttl = None, ttl
         self.unrenewed.clear()
         self.renewals += 1
-        self._weigh(self._clock.now() - sent_at, timing)
+        took_s = self._clock.now() - sent_at
+        self.latency.took(took_s)
+        self._weigh(took_s, timing)
         if self._facts.term == term and self._facts.lost is None:
             self._prove(fresh, term, sent_at, timing)
 

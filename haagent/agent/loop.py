@@ -12,6 +12,7 @@ from haagent.agent.hooks import Hooks
 from haagent.agent.jobs import Jobs
 from haagent.agent.journal import BETWEEN_AGENTS, request_of
 from haagent.agent.keeper import Keeper
+from haagent.agent.latency import Latency
 from haagent.agent.observe import Observer
 from haagent.agent.perform import Hands, Performer, Ports
 from haagent.agent.promises import Promises
@@ -160,6 +161,10 @@ class Agent:
     def renewals(self) -> tuple[int, int]:
         """How many renewals of the leader key were proven, and how many were not."""
         return self._keeper.renewals, self._keeper.failures
+
+    def renewals_took(self) -> Latency:
+        """How long the proven ones took, from when they were sent."""
+        return self._keeper.latency
 
     async def submit(self, kind: str, body: Document, origin: str = "") -> Answer:
         """Hand an operator's request to the core and wait for its answer; another agent's gets it at once."""

@@ -11,6 +11,7 @@ from haagent.core.health.etcd import EtcdFacts
 from haagent.dcs import wire
 from haagent.dcs.endpoint import Transport
 from haagent.dcs.gateway import Gateway
+from haagent.dcs.http import Http
 from haagent.dcs.kv import Batch, Compare, Grant, RangeReply, TxnReply, Write
 from haagent.dcs.race import PACE, Try, Won, race
 from haagent.dcs.ring import Ring, Seeds
@@ -26,6 +27,7 @@ class EtcdClient:
     """A client of one etcd cluster; ValueError when the settings or the certificates cannot be used."""
 
     def __init__(self, settings: EtcdSettings) -> None:
+        self._settings = settings
         self._transport = _transport(settings)
         self._ring = Ring(self._transport.endpoint, settings.endpoints, _seeds(settings), settings.discover)
         self._watched = 0
@@ -79,7 +81,11 @@ class EtcdClient:
 
     async def survey(self, timeout: float) -> EtcdFacts:
         """What each endpoint known now says of itself."""
-        return await surveyed(await self._ring.endpoints(timeout), timeout)
+        http = Http(self._settings)
+        try:
+            return await surveyed(await self._ring.endpoints(timeout), http, timeout)
+        finally:
+            await http.close()
 
     def distrust(self) -> None:
         self._ring.distrust()

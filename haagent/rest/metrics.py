@@ -6,13 +6,14 @@ in the WAL are gauges here, because a rewind moves them back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isinf
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from haagent.core import disks
@@ -57,6 +58,10 @@ class Counters:
     """Ticks that came much later than they were due: the machine or the event loop stood still."""
     renewals: int = 0
     renewals_failed: int = 0
+    renewals_took: Sequence[tuple[float, int]] = ()
+    """How many proven renewals took no longer than each bound, in seconds; the last is infinity."""
+    renewals_took_s: float = 0.0
+    """All together."""
     fences: int = 0
     """How often the guard had to kill PostgreSQL."""
     journal_lost: int = 0
@@ -201,6 +206,16 @@ def _own(view: View, labels: tuple[str, str]) -> Iterator[Metric]:
     yield _gauge("haagent_disk_unfit", "1 if the disk refuses writes, hangs or lacks room", labels, unfit)
 
 
+def _renewals_took(counters: Counters, labels: tuple[str, str]) -> Metric:
+    family = HistogramMetricFamily(
+        "haagent_renewal_seconds", "From sending a renewal of the leader key to its proof", labels=_LABELS
+    )
+    if counters.renewals_took:
+        buckets = [("+Inf" if isinf(bound) else f"{bound:g}", count) for bound, count in counters.renewals_took]
+        family.add_metric(labels, buckets, counters.renewals_took_s)
+    return family
+
+
 def _counted(counters: Counters, labels: tuple[str, str]) -> Iterator[Metric]:
     rows = CounterMetricFamily("haagent_row", "How often a row of the table was taken", labels=(*_LABELS, "row"))
     for row, times in sorted(counters.rows.items()):
@@ -210,6 +225,7 @@ def _counted(counters: Counters, labels: tuple[str, str]) -> Iterator[Metric]:
     yield _counter("haagent_stalls", "Rounds that came much later than due", labels, counters.stalls)
     yield _counter("haagent_renewals", "Proven renewals of the leader key", labels, counters.renewals)
     yield _counter("haagent_renewals_failed", "Renewals without proof", labels, counters.renewals_failed)
+    yield _renewals_took(counters, labels)
     yield _counter("haagent_fences", "Times the guard killed PostgreSQL", labels, counters.fences)
     yield _counter("haagent_journal_lost", "Decisions not written to disk", labels, counters.journal_lost)
     ends = GaugeMetricFamily(

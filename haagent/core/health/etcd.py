@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from haagent.core.health.finding import Finding, ok, problem, unknown, warning
 
 QUOTA = 2 * 1024**3
-"""etcd's own default; what is set for it can't be asked. Source: etcd's manual, "System limits"."""
+"""etcd's own default, taken where an endpoint does not tell its own. Source: etcd's manual, "System limits"."""
 OLDEST = (3, 4)
 SLOW_MS = 100.0
 FULL_PERCENT = 75
@@ -26,6 +26,8 @@ class EtcdEndpoint:
     took_ms: float = 0.0
     errors: tuple[str, ...] = ()
     why: str = ""
+    quota_bytes: int | None = None
+    """At which size it refuses writes; None: it did not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,14 @@ def version(f: EtcdFacts) -> Finding:
 
 
 def size(f: EtcdFacts) -> Finding:
-    biggest = max((one.db_bytes for one in f.answering), default=0)
-    if not biggest:
+    fullest = max(f.answering, key=lambda one: one.db_bytes / (one.quota_bytes or QUOTA), default=None)
+    if fullest is None or not fullest.db_bytes:
         return unknown("etcd-size", "no endpoint answers")
-    text = f"{biggest / MIB:.1f} MiB, {100 * biggest / QUOTA:.1f} % of etcd's default quota of {QUOTA // MIB} MiB"
-    if 100 * biggest > FULL_PERCENT * QUOTA:
+    quota = fullest.quota_bytes or QUOTA
+    percent = 100 * fullest.db_bytes / quota
+    whose = "its quota" if fullest.quota_bytes else "etcd's default quota, since its /metrics was not to be read,"
+    text = f"{fullest.url}: {fullest.db_bytes / MIB:.1f} MiB, {percent:.1f} % of {whose} of {quota // MIB} MiB"
+    if percent > FULL_PERCENT:
         return warning("etcd-size", text, "etcdctl compact and defrag; --auto-compaction-retention=1h; a larger quota")
     return ok("etcd-size", text)
 

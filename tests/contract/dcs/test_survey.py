@@ -21,5 +21,6 @@ async def test_a_cluster_of_three_that_is_well(trial: Trial, transport: Literal[
     finally:
         await client.close()
     assert (len({one.member_id for one in found.answering}), found.members, found.alarms) == (3, 3, ())
+    assert {one.quota_bytes for one in found.answering} == {2 * 1024**3}, "as etcd's own metrics tell"
     assert all(one.version.startswith("3.") and one.db_bytes > 0 for one in found.answering)
     assert Verdict.PROBLEM not in {one.verdict for one in judged(found)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from haagent.core.health.etcd import EtcdFacts
 from haagent.dcs.endpoint import Endpoint, EtcdError
+from haagent.dcs.http import Http
 from haagent.dcs.race import Try
 from haagent.dcs.settings import EtcdSettings
 from haagent.dcs.survey import surveyed
@@ -35,16 +37,26 @@ class Answering(Endpoint):
         return
 
 
+async def asked(*endpoints: Endpoint) -> EtcdFacts:
+    """The survey of these, none of which serves metrics."""
+    http = Http(EtcdSettings(("http://127.0.0.1:1",)))
+    try:
+        return await surveyed(endpoints, http, 1.0)
+    finally:
+        await http.close()
+
+
 async def test_what_is_told_and_what_is_refused() -> None:
     alarms = {"alarms": [{"memberID": "7", "alarm": "NOSPACE"}, {"memberID": "8", "alarm": 2}]}
     answers = {"/v3/maintenance/status": STATUS, "/v3/cluster/member/list": MEMBERS, "/v3/maintenance/alarm": alarms}
-    found = await surveyed([Answering("http://e1", answers), Answering("http://e2", {})], 1.0)
+    found = await asked(Answering("http://127.0.0.1:1", answers), Answering("http://127.0.0.1:2", {}))
     one, other = found.endpoints
     assert (one.member_id, one.leader_id, one.version, one.db_bytes) == (7, 7, "3.4.23", 20480)
+    assert one.quota_bytes is None
     assert "permission denied" in other.why
     assert (found.members, found.alarms) == (2, ("NOSPACE", "CORRUPT"))
 
 
 async def test_alarms_that_may_not_be_asked_are_not_known() -> None:
-    found = await surveyed([Answering("http://e1", {"/v3/maintenance/status": STATUS})], 1.0)
+    found = await asked(Answering("http://127.0.0.1:1", {"/v3/maintenance/status": STATUS}))
     assert (found.members, found.alarms) == (0, None)

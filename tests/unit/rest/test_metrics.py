@@ -137,6 +137,8 @@ def test_what_the_agent_counts_is_shown() -> None:
         stalls=2,
         renewals=9,
         renewals_failed=3,
+        renewals_took=((0.01, 4), (0.1, 8), (float("inf"), 9)),
+        renewals_took_s=1.5,
         fences=1,
         journal_lost=4,
         certificates={"etcd3.cert": 1.8e9},
@@ -145,5 +147,11 @@ def test_what_the_agent_counts_is_shown() -> None:
     assert (found["haagent_row_total 610"], found["haagent_row_total 599"]) == (7, 1)
     assert (found["haagent_ticks_total"], found["haagent_stalls_total"]) == (42, 2)
     assert (found["haagent_renewals_total"], found["haagent_renewals_failed_total"]) == (9, 3)
+    buckets = [found[f"haagent_renewal_seconds_bucket {bound}"] for bound in ("0.01", "0.1", "+Inf")]
+    assert (buckets, found["haagent_renewal_seconds_count"], found["haagent_renewal_seconds_sum"]) == (
+        [4, 8, 9],
+        9,
+        1.5,
+    )
     assert (found["haagent_fences_total"], found["haagent_journal_lost_total"]) == (1, 4)
     assert found["haagent_certificate_end_seconds etcd3.cert"] == 1.8e9

@@ -115,6 +115,8 @@ def test_a_healthy_etcd_gives_no_cause_for_concern() -> None:
         (some_etcd({"version": "3.3.27"}), "etcd-version", PROBLEM, "3.3.27 is older"),
         (some_etcd({"version": "3.4.30"}), "etcd-version", WARNING, "3.4.30, 3.5.9"),
         (some_etcd({"db_bytes": 1900 * 1024**2}), "etcd-size", WARNING, "92.8 %"),
+        (some_etcd({"db_bytes": 1900 * 1024**2, "quota_bytes": 8 * 1024**3}), "etcd-size", OK, "23.2 % of its quota"),
+        (some_etcd({}, {"quota_bytes": 1024**2}), "etcd-size", WARNING, "http://e2:2379: 1.0 MiB, 100.0 %"),
         (some_etcd({"leader_id": 2}), "etcd-leader", WARNING, "2 leaders"),
     ],
 )
