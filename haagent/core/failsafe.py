@@ -60,7 +60,8 @@ def maintained(v: View) -> tuple[Action, ...]:
     if not v.settings.failsafe_mode:
         drop = PutFailsafe(term, None, snapshot.failsafe_revision)
         return (drop,) if snapshot.failsafe_revision else ()
-    wanted = members(snapshot)
+    # Its own entry may have run out a moment ago: a key that left this node out would forbid it to lead once more.
+    wanted = members(snapshot) | {v.me.name: v.me.api_url}
     if snapshot.failsafe == wanted:
         return ()
     put = PutFailsafe(term, wanted, snapshot.failsafe_revision)

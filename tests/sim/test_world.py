@@ -258,3 +258,19 @@ def test_a_host_without_power_answers_nothing_and_keeps_its_disk() -> None:
         assert not s.host("a").data.clean
 
     stage(script)
+
+
+def test_a_word_that_reaches_a_dead_upstream_keeps_no_connection_alive() -> None:
+    async def script(s: Stage) -> None:
+        await s.begin("b")
+        primary, standby = s.host("a").server, s.host("b").server
+        assert primary is not None
+        assert standby is not None
+        stream = standby.receiver
+        assert stream is not None
+        s.host("a").power_off()
+        primary.acknowledge(stream, standby.data.end)
+        await asyncio.sleep(70)
+        assert standby.receiver is None
+
+    stage(script)

@@ -429,11 +429,13 @@ class Server:
 
     def acknowledge(self, stream: Stream, lsn: Lsn) -> None:
         """The standby's word that it has flushed that far."""
+        if self.ended:
+            stream.stalled_at = stream.stalled_at or self.world.now
+            return
         stream.flushed = max(stream.flushed, lsn)
         stream.stalled_at = None
-        if not self.ended:
-            self.process.soon(self.recheck_waiting)
-            self.process.soon(self._feed, stream)
+        self.process.soon(self.recheck_waiting)
+        self.process.soon(self._feed, stream)
 
     # --- streaming, the standby's side ---
 

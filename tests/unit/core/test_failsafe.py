@@ -367,6 +367,13 @@ def test_a_member_that_cannot_be_asked_is_not_let_in() -> None:
     assert [one.members for one in put] == [{"a": URLS["a"], "b": URLS["b"]}]
 
 
+def test_a_leader_whose_member_entry_has_run_out_still_names_itself() -> None:
+    """Where the sync key names it alone, a key without it would let nobody lead ever again."""
+    cluster = a_cluster(a_member("b"), a_member("c"), failsafe=None)
+    put = [action for action in decide(leader(cluster=cluster)).actions if isinstance(action, PutFailsafe)]
+    assert [one.members for one in put] == [URLS]
+
+
 @pytest.mark.parametrize(
     ("stored", "found"),
     [
