@@ -561,8 +561,8 @@ def optime(v: View) -> Lsn:
 def why_not_me(v: View) -> str | None:
     """Why this node may not lead now, in words; None when it may."""
     asked = asked_to_lead(v)
-    if not fence_allows(v):
-        return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
+    if (unfenced := fence_missing(v)) is not None:
+        return unfenced
     if not watchdog_allows(v):
         return f"watchdog.mode is required, but {v.watchdog.why}"
     if v.settings.pause and not asked:
@@ -752,7 +752,14 @@ def may_lead_here(v: View) -> bool:
 
 def fence_allows(v: View) -> bool:
     """The commit fence is there, or not required."""
-    return v.fence.mode != "required" or v.fence.installed
+    return fence_missing(v) is None
+
+
+def fence_missing(v: View) -> str | None:
+    """That the commit fence is required of whoever leads here and is not installed, in words."""
+    if v.fence.mode != "required" or v.fence.installed:
+        return None
+    return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
 
 
 def unwritable(v: View) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from haagent.core import disks, failsafe, publish, slots, stray
 from haagent.core.advice import advice, not_eligible
-from haagent.core.conditions import leads, watchdog_allows
+from haagent.core.conditions import fence_missing, leads, watchdog_allows
 from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
 from haagent.core.states import State
 from haagent.core.terms import WIRE_VERSION
@@ -192,7 +192,7 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.postgres.unreachable_since is not None:
         part["unreachable_s"] = round(view.now - view.postgres.unreachable_since, 1)
         part["unreachable_why"] = view.postgres.unreachable_why
-    if (trouble := disks.trouble(view) or stray.noted(view)) is not None:
+    if (trouble := disks.trouble(view) or stray.noted(view) or fence_missing(view)) is not None:
         part["unfit"] = trouble
     if (timeline := view.memory.standing.stray) is not None:
         part["stray_timeline"] = int(timeline)

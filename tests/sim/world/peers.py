@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from haagent.core import answers, disks, stray
 from haagent.core.answers import Answer
 from haagent.core.facts import Consent, Mandate, Member, PeerPoll, PeerReply, View
 from haagent.core.failsafe import addressed
-from haagent.core.status import server_now
-from haagent.core.terms import Lsn
+from haagent.core.status import status
+from haagent.rest.client import read_status
 from tests.sim.world.network import LostError
 
 if TYPE_CHECKING:
@@ -21,23 +20,7 @@ if TYPE_CHECKING:
 
 def reply_of(view: View) -> PeerReply:
     """What GET /patroni would tell, as the asking agent reads it."""
-    server = server_now(view)
-    if server is None:
-        return PeerReply(view.me.name, reached=True, tags=view.me.tags)
-    return PeerReply(
-        view.me.name,
-        reached=True,
-        running=True,
-        in_recovery=server.in_recovery,
-        leads=answers.primary(view, {}),
-        timeline=server.timeline,
-        lsn=server.lsn,
-        replayed_lsn=server.replayed_lsn or Lsn(0),
-        tags=view.me.tags,
-        unfit=disks.trouble(view) or stray.noted(view) or "",
-        stray=view.memory.standing.stray is not None,
-        complete=not server.in_recovery or server.received_lsn is not None or server.replayed_all,
-    )
+    return read_status(view.me.name, status(view))
 
 
 class SimPeers:

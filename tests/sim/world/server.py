@@ -503,12 +503,14 @@ class Server:
             return
         self.receiver = stream
         upstream.process.soon(upstream._feed, stream)
+        patience = self.world.speed.receiver_timeout
         while stream.open and self._still_follows(upstream_host):
-            await self._sleep(self.world.speed.receiver_timeout / 10)
-            self._wake.clear()
-            stalled = stream.stalled_at
-            if stalled is not None and self.world.now - stalled > self.world.speed.receiver_timeout:
+            since = self.world.now if stream.stalled_at is None else stream.stalled_at
+            left = since + patience - self.world.now
+            if left <= 0:
                 break
+            await self._sleep(left)
+            self._wake.clear()
         self._leave(stream)
         self.receiver = None
         if not self._still_follows(upstream_host):

@@ -10,6 +10,7 @@ import pytest
 from haagent.core.facts import (
     ClusterFacts,
     DataKind,
+    FenceFacts,
     JobFacts,
     LeaseFacts,
     Progress,
@@ -19,6 +20,7 @@ from haagent.core.facts import (
 from haagent.core.states import State
 from haagent.core.status import cluster_unlocked, dcs_last_seen, status
 from haagent.core.terms import Lsn, Revision, later
+from haagent.rest.client import read_status
 from tests.builders import (
     NOW,
     SYSTEM_ID,
@@ -171,6 +173,14 @@ def test_haagents_own_part_tells_state_row_reason_and_permit() -> None:
         "permit_s": 8.0,
         "advice": "haagent-ctl switchover demo --leader a, to have another node lead",
     }
+
+
+def test_whoever_lacks_the_fence_that_leading_requires_tells_its_peers() -> None:
+    """They would wait for ever for it to take the key, were its history later than theirs."""
+    view = a_view(fence=FenceFacts("required", why="haagent_fence.so is not there"))
+    said = read_status("a", status(view)).unfit
+    assert said == "postgresql.commit_fence is required, but haagent_fence.so is not there"
+    assert not read_status("a", status(replace(view, fence=FenceFacts("auto")))).unfit
 
 
 def test_a_permit_that_ended_is_not_shown() -> None:
