@@ -1,7 +1,8 @@
 """Whether an answer of etcd can be true: revision and raft term never go back.
 
 A member that rejoined with old data may serve it; such an answer is ignored. When nothing else was heard for
-``REBUILT_AFTER_S`` the store itself was set back (restored from a snapshot), and is taken for what it is.
+``REBUILT_AFTER_S`` the store itself was set back (restored from a snapshot), and is taken for what it is. One that was
+set back may catch up sooner, and then has other keys under the same revisions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from haagent.ports import Clock
 log = logging.getLogger(__name__)
 
 REBUILT_AFTER_S = 30.0
+DOUBTFUL_S = 1.0
+"""After answers from the past for so long, a true one may be of a store that was set back and has caught up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Freshness:
     def judge(self, reply: RangeReply, floor: Floor) -> str | None:
         """None when the answer can be true, else why not."""
         if reply.revision >= floor.revision and reply.raft_term >= floor.raft_term:
-            self._stale_since = None
+            since, self._stale_since = self._stale_since, None
+            self._rebuilt = self._rebuilt or (since is not None and self._clock.now() - since >= DOUBTFUL_S)
             self.learn(reply.revision, reply.raft_term)
             return None
         now = self._clock.now()
@@ -63,6 +67,6 @@ class Freshness:
         return None
 
     def rebuilt(self) -> bool:
-        """Whether the store was set back since this was last asked."""
+        """Whether the store was set back, or may have been, since this was last asked."""
         rebuilt, self._rebuilt = self._rebuilt, False
         return rebuilt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haagent.dcs.freshness import REBUILT_AFTER_S, Floor, Freshness
+from haagent.dcs.freshness import DOUBTFUL_S, REBUILT_AFTER_S, Floor, Freshness
 from haagent.dcs.kv import RangeReply
 from tests.unit.dcs.a_clock import AClock
 
@@ -61,3 +61,15 @@ def test_one_true_answer_ends_the_suspicion() -> None:
     assert judge(fresh, 51) is None
     clock.at += 1
     assert judge(fresh, 12) is not None
+
+
+def test_a_store_that_was_set_back_may_catch_up_before_it_is_believed() -> None:
+    """Else a leader key would seem to stand still that has the revision of one seen before the store was set back."""
+    clock = AClock()
+    fresh = Freshness(clock)
+    judge(fresh, 100)
+    judge(fresh, 90)
+    clock.at += DOUBTFUL_S
+    assert judge(fresh, 100) is None
+    assert fresh.rebuilt()
+    assert not fresh.rebuilt()
