@@ -67,5 +67,5 @@ def only(plan: Plan, numbers: Collection[int]) -> Plan:
 
 
 def hours_for(knobs: Knobs) -> float:
-    """How long a seed runs in a soak: as many ttl for each, for what can happen to a cluster happens in ttl."""
-    return knobs.ttl / 20
+    """How long a seed runs in a soak: as many loops for each, so that each costs about as much real time."""
+    return knobs.loop_wait / 5

@@ -10,7 +10,7 @@ from tests.sim.world.events import Event, Fault, LeaderKeyChanged, Note, Readonl
 if TYPE_CHECKING:
     from tests.sim.world.world import World
 
-SLOWER = 10.0
+SLOWER = 30.0
 """So many times longer may a pause become in a calm."""
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.sim.world.world import World
 
 
+LEAST_SLEEP_S = 0.001
+
+
 @dataclass(slots=True)
 class Speed:
     """How long PostgreSQL takes, in seconds; drawn for each run."""
@@ -509,7 +512,7 @@ class Server:
             left = since + patience - self.world.now
             if left <= 0:
                 break
-            await self._sleep(left)
+            await self._sleep(max(left, LEAST_SLEEP_S))
             self._wake.clear()
         self._leave(stream)
         self.receiver = None

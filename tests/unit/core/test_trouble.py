@@ -275,3 +275,6 @@ def test_a_named_candidate_that_does_not_come_is_waited_for_once_and_not_for_eve
             beat = Heartbeat(TERM, Revision(110), later(NOW, -silent_s), 10.0, "a")
             view = a_view(cluster=replace(cluster, heartbeat=beat), memory=memory)
             assert ("is under way" in (why_not_me(view) or "")) is waits
+        for vacant_s, waits in ((1.0, True), (4.0, False)):
+            unheard = replace(memory, leaderless_since=later(NOW, -vacant_s))
+            assert ("is under way" in (why_not_me(a_view(cluster=cluster, memory=unheard)) or "")) is waits
