@@ -128,3 +128,35 @@ async def test_numbers_of_timelines_that_were_never_reached_do_not_hold_a_standb
     facts = await standby.until(streaming(1))
     assert [path.name for path in wal.glob("*.history*")] == [f"00000004.history{UNREACHED}"]
     assert (facts.data.heard, facts.data.bound) == (4, 0)
+
+
+async def test_a_timeline_that_the_archive_lacks_is_followed_all_the_same_and_archived_when_it_can_be(
+    home: Path,
+) -> None:
+    """Fault 65: no standby starts again and again; the archive gets the .history file and the first segment."""
+    archive = home / "archive"
+    archive.mkdir()
+    old = await a_primary(home, archive)
+    new, other = [await a_standby(home, old, name) for name in "bc"]
+    archive.chmod(0o500)
+    await end(old)
+    await new.adapter.promote(Timeline(1), Timeline(2))
+    await new.until(lambda facts: facts.writable)
+    await other.adapter.configure(other.following(new))
+    first = await other.until(streaming(2))
+    await end(other)
+    await other.adapter.start(other.following(new), primary=False)
+    again = await other.until(streaming(2))
+    assert again.postmaster != first.postmaster
+    assert not (archive / "00000002.history").exists()
+    archive.chmod(0o700)
+    await new.sql("INSERT INTO kept VALUES (1)")
+    await new.sql("SELECT pg_switch_wal()")
+
+    def archived(_: PostgresFacts) -> bool:
+        segments = [path.name for path in archive.glob("00000002" + "?" * 16)]
+        return (archive / "00000002.history").exists() and bool(segments)
+
+    facts = await new.until(archived, 90)
+    assert facts.writable
+    assert (await other.adapter.probe(2.0)).postmaster == again.postmaster

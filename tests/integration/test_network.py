@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster
@@ -93,6 +94,33 @@ def test_replication_path_cut(cluster: Cluster) -> None:
     _host(cluster, standby.name).heal()
     cluster.wait_whole()
     assert cluster.key("leader").create_revision == term.create_revision  # type: ignore[union-attr]
+
+
+def test_a_member_that_comes_back_with_another_address(cluster: Cluster) -> None:
+    """Fault 32: all others find it there by its member key, and stream from it once it leads."""
+    moved, before = cluster.standbys()[0], cluster.standbys()[0].place
+    host = _host(cluster, moved.name)
+
+    def moves_to(address: str) -> None:
+        assert moved.stop() == 0
+        host.readdress(address)
+        moved.place = replace(before, address=address)
+        moved.write_config()
+        moved.start()
+        cluster.wait_whole()
+
+    try:
+        moves_to("10.10.0.200")
+        wish = {"leader": cluster.primary().name, "candidate": moved.name}
+        assert cluster.primary().rest("POST", "/switchover", wish, timeout_s=30).status == 200
+        cluster.wait_whole()
+        sources = [node.sql("SELECT sender_host FROM pg_stat_wal_receiver") for node in cluster.standbys()]
+        assert sources == [[("10.10.0.200",)]] * 2
+        conninfos = [node.sql("SHOW primary_conninfo")[0][0] for node in cluster.nodes]
+        assert [text for text in conninfos if before.address in text.replace("'", " ").split()] == []
+    finally:
+        moves_to(before.address)
+    assert cluster.primary() is not moved
 
 
 def test_election_without_a_word_between_the_members(cluster: Cluster) -> None:

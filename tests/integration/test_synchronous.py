@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import psycopg
+import pytest
 
 from tests.real.checkers import lost_rows, refused_rows_are_absent
 from tests.real.cluster import Cluster
@@ -166,6 +170,35 @@ def test_who_may_lack_commits_does_not_lead_by_itself(cluster: Cluster) -> None:
 def _reason(node: Node) -> str:
     why = str(node.status().get("haagent", {}).get("why", ""))
     return why if why.startswith("leaderless") else ""
+
+
+def test_a_commit_whose_wait_was_cancelled_is_no_promise(cluster: Cluster) -> None:
+    """Fault 71: its client is cut off instead of told a success that the failover undoes; it is counted, and named."""
+    assert cluster.network is not None
+    with _configured(cluster, synchronous_mode=True):
+        chosen, old = _wait_synchronous(cluster), cluster.primary()
+        host, others = cluster.network.hosts[old.name], [cluster.network.hosts[n.name] for n in cluster.standbys()]
+        host.block(old.place.postgres_port, others)
+        with old.connect() as client:
+            cancelling = threading.Thread(target=_cancel_whoever_waits, args=(old,))
+            cancelling.start()
+            with pytest.raises(psycopg.OperationalError, match="closed the connection"):
+                client.execute("CREATE TABLE given_up (number int)")
+            cancelling.join()
+        assert json.loads(str(old.sql("SHOW haagent_fence.state")[0][0]))["unconfirmed"] == 1
+        assert "synchronous standbys was cancelled before they confirmed it" in old.log.read_text(errors="replace")
+        assert old.sql("SELECT to_regclass('given_up') IS NOT NULL") == [(True,)], "it stands where it was made"
+        old.power_off()
+        host.heal()
+        assert cluster.primary(cluster.settings.ttl + 10, other_than=old) is chosen
+        old.power_on()
+        cluster.wait_whole()
+        assert [node.sql("SELECT to_regclass('given_up')") for node in cluster.nodes] == [[(None,)]] * 3
+
+
+def _cancel_whoever_waits(primary: Node) -> None:
+    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    wait_until(lambda: primary.sql(cancel), "a commit that waits", 10)
 
 
 def test_a_strict_cluster_waits_rather_than_commit_alone(cluster: Cluster) -> None:

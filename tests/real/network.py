@@ -84,6 +84,12 @@ class NamespacedHost:
         """Every process in the namespace, but for this one."""
         return _pids_in(self.namespace) - {os.getpid()}
 
+    def readdress(self, address: str) -> None:
+        """Give it another address; the one that it had leads nowhere any more."""
+        _ip(self.namespace, "addr", "del", f"{self.address}/24", "dev", "eth0")
+        _ip(self.namespace, "addr", "add", f"{address}/24", "dev", "eth0")
+        self.address = address
+
     def unplug(self) -> None:
         """Pull the cable: the port on the switch goes down."""
         _ip(self.switch, "link", "set", self.name, "down")

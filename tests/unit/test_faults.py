@@ -34,6 +34,10 @@ def test_every_fault_is_cited_by_a_test_or_said_to_have_none() -> None:
     assert missing == [], f"cite these in a test, or say in docs/guarantees.md why not: {missing}"
 
 
+def test_what_is_tested_is_not_said_to_have_no_test() -> None:
+    assert [number for number in untested() if number in cited()] == []
+
+
 def test_no_test_cites_a_fault_that_is_none() -> None:
     assert [number for number in cited() if number not in NUMBERS] == []
 

@@ -60,6 +60,22 @@ def test_a_stored_timing_that_contradicts_itself_is_adjusted_with_a_warning() ->
     assert "loop_wait + retry_timeout = 10 + 10" in said(document)[0]
 
 
+@pytest.mark.parametrize(
+    ("document", "formula"),
+    [
+        ({"ttl": 20, "loop_wait": 10, "retry_timeout": 10}, r"loop_wait \+ retry_timeout = 10 \+ 10 = 20 s is more"),
+        ({"ttl": 8}, r"than demote_after = ttl - margin - max\(0\.4, 0\.15 \* ttl\) = 6\.32 s for ttl 8 s"),
+        ({"loop_wait": 0.5}, "must be at least 1 s"),
+        ({"ttl": 2}, "ttl is 2 s; it must be at least 3 s"),
+    ],
+)
+def test_a_timing_that_an_operator_writes_is_refused_with_the_formula(document: dict[str, Any], formula: str) -> None:
+    """Fault 83: what is stored already is adjusted, what is about to be stored is not."""
+    whole = {"ttl": 10, "loop_wait": 4, "retry_timeout": 3} | document
+    with pytest.raises(ConfigError, match=formula):
+        a_config().check(whole)
+
+
 def test_what_is_stored_stays_as_given_in_the_bootstrap_document() -> None:
     given = {"ttl": 30, "master_start_timeout": 5, "zzz": 1, "slots": {"a": None}, "pause": None}
     config = a_config(bootstrap__dcs=given)
