@@ -111,6 +111,14 @@ def recovery_parameters(settings: PostgresSettings, config: ServerConfig) -> dic
     return values
 
 
+DEAD_PEER = "15s"
+"""A walsender gives a standby up whose kernel confirms nothing for so long.
+
+One that is told to let its slot go, because that holds more WAL than it may, first sends a farewell; the checkpointer
+waits for it, and with it all checkpoints of the primary, for as long as TCP believes in the connection.
+"""
+
+
 def primary_conninfo(settings: PostgresSettings, config: ServerConfig) -> str:
     """The WAL receiver's connection string; its password stands in the password file, not here."""
     assert config.upstream is not None
@@ -124,6 +132,7 @@ def primary_conninfo(settings: PostgresSettings, config: ServerConfig) -> str:
         "port": str(config.upstream.port),
         "target_session_attrs": "read-write" if len(config.upstream.hosts) > 1 else "",
         "application_name": config.application_name,
+        "options": f"-ctcp_user_timeout={DEAD_PEER}",
     }
     return " ".join(f"{name}={_conninfo_value(value)}" for name, value in words.items() if value)
 

@@ -69,7 +69,7 @@ def test_a_standby_is_told_whom_to_follow_without_a_password() -> None:
     shown = conf(FOLLOWING)
     assert shown["primary_conninfo"] == (
         "sslmode=verify-full sslcert='/a b' dbname=postgres user=copy passfile=/state/pgpass host=10.0.0.2 port=5432 "
-        "application_name=n2"
+        "application_name=n2 options=-ctcp_user_timeout=15s"
     )
     assert shown["primary_slot_name"] == "n2"
     assert shown["recovery_target_timeline"] == "latest"
