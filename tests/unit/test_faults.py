@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -11,6 +12,7 @@ CITATION = re.compile(r"\b[Ff]aults? (\d+(?:(?:,| and|, and) \d+)*)")
 UNTESTED = re.compile(r"^\| (\d+) \| (\S.*\S) \|$", re.MULTILINE)
 
 
+@cache
 def cited() -> dict[int, set[str]]:
     """Each number that a test names as ``fault N`` or ``faults N, M and O``, and the files that do."""
     found: dict[int, set[str]] = {}
