@@ -107,12 +107,20 @@ def test_a_second_agent_of_a_running_name_ends_before_it_touches_anything(cluste
 
 
 def test_maintenance_mode_is_followed_by_all(cluster: Cluster) -> None:
+    """And an agent that is stopped leaves PostgreSQL running for the next one: so agents are upgraded."""
+    primary, before = cluster.primary(), cluster.primary().postmaster_pid()
     try:
         assert "management is paused" in ctl(cluster, "pause", "--wait")
         assert " Maintenance mode: on" in ctl(cluster, "list")
         assert all(node.status().get("pause") for node in cluster.nodes)
+        assert primary.stop() == 0
+        assert primary.postmaster_pid() == before
+        primary.start()
+        wait_until(lambda: primary.rest("GET", "/primary").status == 200, "the next agent to adopt it", 15)
     finally:
         assert "management is resumed" in ctl(cluster, "resume", "--wait")
+    cluster.wait_whole()
+    assert (cluster.primary(), primary.postmaster_pid()) == (primary, before)
 
 
 def test_a_parameter_that_wants_a_restart(cluster: Cluster) -> None:
