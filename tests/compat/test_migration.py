@@ -82,10 +82,21 @@ class Move:
         began_at = now()
         said = self.patronictl("switchover", "--leader", old.name, "--candidate", to.name, "--force")
         assert f'Successfully switched over to "{to.name}"' in said
-        self.cluster.wait_acknowledged(self.record, now(), 20, "multihost")
+        try:
+            self.cluster.wait_acknowledged(self.record, now(), 20, "multihost")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.who_is_waited_for(to)}") from error
         outage = self.cluster.outage(self.record, "multihost", began_at)
         assert outage < SWITCH_S, f"from {old.name} ({old.program.name}) to {to.name}: {outage:.1f} s"
         self.cluster.wait_whole(40)
+
+    def who_is_waited_for(self, leader: Node) -> str:
+        """Whose confirmation commits wait for, and who streams."""
+        named = leader.sql("SELECT current_setting('synchronous_standby_names')")[0][0]
+        streams = leader.sql("SELECT application_name, state, sync_state, sent_lsn, flush_lsn FROM pg_stat_replication")
+        waiting = leader.sql("SELECT wait_event, backend_type FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        key = self.cluster.key("sync")
+        return f"names {named!r}, sync key {key.value if key else None}, senders {streams}, waiting {waiting}"
 
     def was_calm(self, since: float, what: str) -> None:
         """Nobody had to wait with a write for longer than it takes to notice that a standby is gone."""
