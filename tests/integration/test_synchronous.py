@@ -249,7 +249,8 @@ def test_a_quorum_elects_who_has_every_commit(cluster: Cluster) -> None:
         old, standbys = cluster.primary(), cluster.standbys()
         names = 'ANY 1 ("{}","{}")'.format(*(node.name for node in standbys))
         wait_until(lambda: _settled(cluster, names, 1, standbys), "a quorum", 15)
-        assert [node.rest("GET", "/quorum").status for node in cluster.nodes].count(200) == 2
+        asked = "two that are of the quorum and know it"
+        wait_until(lambda: [n.rest("GET", "/quorum").status for n in cluster.nodes].count(200) == 2, asked, 5)
         with cluster.writing() as record:
             time.sleep(0.5)
             at = now()
