@@ -1,4 +1,4 @@
-"""``python -m tests.sim.run --seed N [--hours H] [--only 3,17]``: a run, a line an event; the last replays it."""
+"""``python -m tests.sim.run --seed N [--hours H] [--only 3,17] [--elsewhere]``: a line an event; the last replays."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from haagent.core.transitions import TABLE
 from tests.sim.simulation import Result, Simulation, shorten
+from tests.sim.world.knobs import draw
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="so many seeds from --seed on")
     parser.add_argument("--hours", type=float, default=0.0, help="simulated hours a seed; 0: one burst of faults")
     parser.add_argument("--only", type=numbers, help="of the plan only the deeds with these numbers")
+    parser.add_argument("--elsewhere", action="store_true", help="a standby cluster, of a primary elsewhere")
     parser.add_argument("--quiet", action="store_true", help="only failures")
     parser.add_argument("--shorten", action="store_true", help="leave faults out while it still fails")
     chosen = parser.parse_args(arguments)
@@ -25,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     simulated = 0.0
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
         say = None if chosen.quiet or chosen.seeds > 1 else print
-        result = Simulation(seed, chosen.hours, only=chosen.only, say=say, keep_lines=say is not None).run()
+        knobs = replace(draw(seed), elsewhere=True) if chosen.elsewhere else None
+        simulation = Simulation(seed, chosen.hours, knobs=knobs, only=chosen.only, say=say, keep_lines=say is not None)
+        result = simulation.run()
         if not result.ok and chosen.shorten:
             result = shorten(result)
         if not result.ok or chosen.seeds == 1:
@@ -60,7 +65,8 @@ def report(result: Result, hours: float) -> str:
 def replay(result: Result, hours: float) -> str:
     """The command that runs it again."""
     only = "" if result.only is None else f" --only {','.join(str(number) for number in result.only)}"
-    return f"python -m tests.sim.run --seed {result.seed} --hours {hours:g}{only}"
+    elsewhere = " --elsewhere" if result.knobs.elsewhere else ""
+    return f"python -m tests.sim.run --seed {result.seed} --hours {hours:g}{elsewhere}{only}"
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from tests.sim.plan import SETTLE_S, SETTLE_TTLS, Burst, Plan
 from tests.sim.world import knobs as knobs_module
 from tests.sim.world.agents import production_agent
 from tests.sim.world.clients import Clients, Proxy, Vulture
+from tests.sim.world.elsewhere import FAR
 from tests.sim.world.events import Acked, Event, Judged, LeaderKeyChanged, Note
 from tests.sim.world.knobs import Knobs
-from tests.sim.world.server import Phase
+from tests.sim.world.server import Phase, Server
 from tests.sim.world.time import StuckError, simulated
 from tests.sim.world.world import World
 
@@ -211,7 +212,7 @@ def judge(world: World) -> Judged:
     primaries = tuple(
         name
         for name, host in world.hosts.items()
-        if host.server is not None and host.server.phase is Phase.PRIMARY and world.etcd.holder == name
+        if host.server is not None and world.etcd.holder == name and _leads(host.server)
     )
     streaming = []
     for name, host in world.hosts.items():
@@ -222,6 +223,13 @@ def judge(world: World) -> Judged:
         if host.data.timeline == leader.data.timeline and stream.stalled_at is None:
             streaming.append(name)
     return Judged(world.now, "run", primaries, tuple(streaming), tuple(world.hosts))
+
+
+def _leads(server: Server) -> bool:
+    """It is a primary, or the standby that follows a primary elsewhere."""
+    stream = server.receiver
+    from_far = stream is not None and stream.open and stream.upstream.host.name == FAR
+    return server.phase is Phase.PRIMARY or (server.phase is Phase.RECOVERY and from_far)
 
 
 def shorten(result: Result, *, tries: int = 200, seconds: float = 60.0) -> Result:

@@ -13,6 +13,7 @@ from tests.sim.checkers.base import Checker
 from tests.sim.checkers.by_the_table import ByTheTable
 from tests.sim.checkers.copies import AnotherCopy
 from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.follows import Follows
 from tests.sim.checkers.goes_on import OUTAGE, GoesOn
 from tests.sim.checkers.histories import OneHistory
 from tests.sim.checkers.identity import OneCluster
@@ -200,6 +201,19 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
         [sync_key("a"), acked(1, "a", 1, 1), forced("c"), writable(4, "c", 3, 3, [8]), sync_key("b"), acked(6, "b", 4)],
         [writable(7, "c", 5, 5, [8])],
         "c leads without 1",
+    ),
+    (
+        Follows(10),
+        [
+            writable(1, "a", 1),
+            KeyWritten(2, "etcd", "config", "a", '{"ttl": 10}'),
+            KeyWritten(3, "etcd", "config", "a", '{"standby_cluster": {"host": "x"}}'),
+            commit(4, "a", 1),
+            replace(writable(20, "b", 2), by_hand=True),
+            replace(commit(21, "b", 2), void="made writable by hand"),
+        ],
+        [writable(30, "c", 3), commit(31, "c", 3)],
+        "the cluster follows another",
     ),
     (Liveness(5), [HALF, Note(1, "run", HEALED), WHOLE], [], ""),
     (Liveness(5), [Note(1, "run", HEALED)], [HALF], "not well ['c']"),

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.sim.world.knobs import Knobs, draw
 
 FIXED = (1, 2, 5, 12, 34, 144, 300)
 """Of these some have once shown a bug."""
+ELSEWHERE = (1, 3, 8)
 
 
 def _said(result: Result) -> str:
@@ -34,6 +36,13 @@ def test_no_invariant_is_broken_on_a_known_seed(seed: int) -> None:
     result = Simulation(seed, keep_lines=False).run()
     assert result.ok, _said(result)
     assert result.commits > 50
+
+
+@pytest.mark.parametrize("seed", ELSEWHERE)
+def test_a_standby_cluster_keeps_the_invariants_and_is_never_writable(seed: int) -> None:
+    result = Simulation(seed, knobs=replace(draw(seed), elsewhere=True), keep_lines=False).run()
+    assert result.ok, f"{_said(result)} --elsewhere"
+    assert result.rows[1399] > 20
 
 
 async def _digest(hash_seed: str) -> str:

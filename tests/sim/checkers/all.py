@@ -6,6 +6,7 @@ from tests.sim.checkers.base import Checker
 from tests.sim.checkers.by_the_table import ByTheTable
 from tests.sim.checkers.copies import AnotherCopy
 from tests.sim.checkers.durability import SynchronousCommitsLast
+from tests.sim.checkers.follows import Follows
 from tests.sim.checkers.goes_on import GoesOn
 from tests.sim.checkers.histories import OneHistory
 from tests.sim.checkers.identity import OneCluster
@@ -21,8 +22,13 @@ from tests.sim.checkers.strays import StraysEnd
 from tests.sim.checkers.under_lease import UnderLease
 
 
-def all_checkers(*, bound_s: float, stray_s: float = 20.0, failsafe_mode: bool = False) -> list[Checker]:
-    """``bound_s``: within how many seconds after healing the cluster must be whole; ``stray_s``: see ``StraysEnd``."""
+def all_checkers(
+    *, bound_s: float, stray_s: float = 20.0, failsafe_mode: bool = False, grace_s: float = 60.0
+) -> list[Checker]:
+    """``bound_s``: within how many seconds after healing the cluster must be whole; ``stray_s``: see ``StraysEnd``.
+
+    ``grace_s``: how long a primary may take to stop when its cluster is to follow another.
+    """
     return [
         OneWriter(),
         WithinPermit(),
@@ -37,6 +43,7 @@ def all_checkers(*, bound_s: float, stray_s: float = 20.0, failsafe_mode: bool =
         ByTheTable(),
         AnotherCopy(),
         SynchronousCommitsLast(),
+        Follows(grace_s),
         GoesOn(failsafe_mode=failsafe_mode),
         Liveness(bound_s),
         Quiet(),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tests.sim.mutants.edits import MUTANTS, Mutant, applied
 from tests.sim.simulation import Result, Simulation
+from tests.sim.world.knobs import draw
 
 
 def hunt(one: Mutant, seeds: Sequence[int]) -> Result | None:
     """The first run that fails with the edit and passes without it."""
     for seed in seeds:
+        knobs = replace(draw(seed), elsewhere=one.elsewhere)
         with applied(one):
-            result = Simulation(seed, keep_lines=False, rest=one.harmless).run()
-        if not result.ok and Simulation(seed, keep_lines=False, rest=one.harmless).run().ok:
+            result = Simulation(seed, knobs=knobs, keep_lines=False, rest=one.harmless).run()
+        if not result.ok and Simulation(seed, knobs=knobs, keep_lines=False, rest=one.harmless).run().ok:
             return result
     return None
 

@@ -14,7 +14,17 @@ from haagent.core import actions as a
 from haagent.core import answers, conditions, failsafe, lease, publish, synchrony, timelines
 from haagent.core.actions import Action, Plan
 from haagent.core.decide import ROWS, decide
-from haagent.core.facts import Asked, Divergence, Document, Heartbeat, PostgresFacts, Timing, View
+from haagent.core.facts import (
+    Asked,
+    ClusterFacts,
+    Divergence,
+    Document,
+    Heartbeat,
+    PostgresFacts,
+    Settings,
+    Timing,
+    View,
+)
 from haagent.core.failsafe import Judged
 from haagent.core.states import State
 from haagent.core.status import accepts_writes
@@ -41,16 +51,18 @@ class Mutant:
     patch: Edit
     harmless: bool
     """It breaks no safety, only liveness or quiet."""
+    elsewhere: bool = False
+    """It shows in a standby cluster only."""
 
 
 MUTANTS: list[Mutant] = []
 
 
-def mutant(why: str, *, harmless: bool = False) -> Callable[[Edit], Edit]:
+def mutant(why: str, *, harmless: bool = False, elsewhere: bool = False) -> Callable[[Edit], Edit]:
     """Register an edit under its function's name."""
 
     def register(made: Edit) -> Edit:
-        MUTANTS.append(Mutant(made.__name__.replace("_", " "), why, made, harmless))
+        MUTANTS.append(Mutant(made.__name__.replace("_", " "), why, made, harmless, elsewhere))
         return made
 
     return register
@@ -398,6 +410,16 @@ def shorter_ttl_taken_at_once() -> AbstractContextManager[Any]:
         return await lease_for(self, present, sent_at, timing)
 
     return patch.object(Keeper, "_lease_for", hasty)
+
+
+@mutant("a cluster that follows another has a primary of its own", elsewhere=True)
+def standby_cluster_ignored() -> AbstractContextManager[Any]:
+    settings_for = loop.Agent._settings_for
+
+    def heedless(self: loop.Agent, cluster: ClusterFacts) -> Settings:
+        return replace(settings_for(self, cluster), standby_cluster=None)
+
+    return patch.object(loop.Agent, "_settings_for", heedless)
 
 
 @contextmanager

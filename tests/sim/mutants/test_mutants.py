@@ -40,6 +40,7 @@ CAUGHT = {
     "promotion by hand left alone": Catch(
         (Deed(40, "promote by hand", "standby"), Deed(80, "etcd compacts", "etcd")), ("strays end",)
     ),
+    "standby cluster ignored": Catch((Deed(120, "etcd compacts", "etcd"),), ("follows",), Knobs(elsewhere=True)),
     "vanished key taken at once": Catch(
         (Deed(40, "isolate", "leader", 40), Deed(40.5, "leader key deleted", "etcd")), ("one writer", "under lease")
     ),

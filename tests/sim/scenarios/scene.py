@@ -64,6 +64,11 @@ class Scene:
         server = self.host(name).server
         return None if server is None else server.pid
 
+    def writes(self, name: str) -> bool:
+        """Whether its PostgreSQL accepts writes, or is about to end having done so."""
+        server = self.host(name).server
+        return server is not None and server.promotion != 0
+
     def since(self, at: float, kind: type[E]) -> list[E]:
         """What happened after an instant."""
         return [event for event in self.events if isinstance(event, kind) and event.at > at]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from haagent.agent.loop import Agent
 from haagent.agent.perform import Ports
 from haagent.core.actions import Plan
-from haagent.core.facts import Document, Settings, View
+from haagent.core.facts import Document, Remote, Settings, View
 from haagent.core.lease import timing
 from haagent.dcs.etcd import EtcdDcs
 from haagent.watchdog.device import WatchdogSettings
@@ -56,8 +56,10 @@ def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
     )
 
     def read(document: Document | None) -> Settings:
+        given = knobs.document() if document is None else document
         found: dict[str, Any] = {key: value for key, value in (document or {}).items() if key in DYNAMIC}
-        settings = replace(base, **found)
+        follows = given.get("standby_cluster")
+        settings = replace(base, **found, standby_cluster=Remote(follows["host"]) if follows else None)
         timing(settings.ttl, settings.loop_wait, settings.retry_timeout)
         return settings
 

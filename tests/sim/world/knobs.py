@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from haagent.core.lease import DRIFT, KILL_TIME_S
 from tests.sim.world.network import Weather
@@ -62,15 +63,19 @@ class Knobs:
     weather: Weather = field(default_factory=Weather)
     commit_every: float = 1.0
     rogue_every: float = 2.0
+    elsewhere: bool = False
+    """The cluster begins as a standby cluster of a primary elsewhere."""
 
     def fence_of(self, node: str) -> tuple[str, str]:
         """Whether a node has the commit fence, and ``postgresql.commit_fence`` as its agent has it."""
-        found = self.fences[self.nodes.index(node)] if self.fences else "installed" if self.fence else "missing"
+        told = bool(self.fences) and node in self.nodes
+        found = self.fences[self.nodes.index(node)] if told else "installed" if self.fence else "missing"
         return found, "required" if self.fence_required else "off" if found == "off" else "auto"
 
-    def document(self) -> dict[str, float]:
+    def document(self) -> dict[str, Any]:
         """The dynamic configuration with which the cluster begins."""
-        return {"ttl": self.ttl, "loop_wait": self.loop_wait, "retry_timeout": self.retry_timeout}
+        timing = {"ttl": self.ttl, "loop_wait": self.loop_wait, "retry_timeout": self.retry_timeout}
+        return {**timing, **({"standby_cluster": {"host": "far"}} if self.elsewhere else {})}
 
     @property
     def fenced(self) -> bool:

@@ -13,6 +13,7 @@ from haagent.core.facts import Document, Me, Tags, View
 from haagent.core.terms import SystemId
 from tests.sim.world.calm import Calm
 from tests.sim.world.dcs import EtcdCluster
+from tests.sim.world.elsewhere import FAR, Far
 from tests.sim.world.events import Acked, Committed, Event
 from tests.sim.world.hosts import Host
 from tests.sim.world.knobs import Knobs
@@ -66,6 +67,9 @@ class World:
             name: Host(self, name, Clock(loop, knobs.offsets[number], knobs.rates[number]))
             for number, name in enumerate(knobs.nodes)
         }
+        self.far = Far(self)
+        if knobs.elsewhere:
+            self.far.begin()
         self.network.on_change(self._network_changed)
         self.etcd = EtcdCluster(self)
         self.operators = Operators(self)
@@ -93,6 +97,8 @@ class World:
     # --- who is where ---
 
     def server_at(self, host: str) -> Server | None:
+        if host == FAR:
+            return self.far.server
         return self.hosts[host].server if host in self.hosts else None
 
     def server_process_at(self, host: str) -> Process | None:
@@ -119,7 +125,7 @@ class World:
         )
 
     def _network_changed(self) -> None:
-        for host in self.hosts.values():
+        for host in (*self.hosts.values(), self.far):
             if host.server is not None:
                 host.server.network_changed()
 
