@@ -329,6 +329,8 @@ def clone_source(v: View) -> Upstream | None:
         return remote.copy_source(v)
     willing = [m for m in snapshot.members if m.tags.get("clonefrom") and m.running and m.name != v.me.name]
     leader = snapshot.member(snapshot.leader.name)
+    if leader is not None and not remote.follows(v, leader):
+        return remote.copy_source(v)
     found = synchrony.key(v)
     if found is not None and v.me.name in found.standbys:
         willing = []  # it counts as holding every acknowledged commit: another standby's copy may not

@@ -9,10 +9,10 @@ Source: Patroni's documentation, "Standby cluster".
 
 from __future__ import annotations
 
-from haagent.core.facts import Upstream, View
+from haagent.core.facts import Member, Upstream, View
 
 COPY_AFTER_TTLS = 3.0
-"""After so many ttl without a leader a node without data copies the remote primary itself."""
+"""After so many ttl without a leader that follows it a node without data copies the remote primary itself."""
 
 
 def is_set(v: View) -> bool:
@@ -35,8 +35,12 @@ def slot(v: View) -> str | None:
 
 
 def copy_source(v: View) -> Upstream | None:
-    """The remote primary, for a node without data when nobody has led for long."""
-    since, exists = v.memory.leaderless_since, v.snapshot is not None and bool(v.snapshot.initialize)
-    if not exists or since is None or v.now - since < COPY_AFTER_TTLS * v.settings.ttl:
-        return None
-    return source(v)
+    """The remote primary, for a node without data when nobody who follows it has led for long."""
+    exists = v.snapshot is not None and bool(v.snapshot.initialize)
+    since = v.memory.since if v.memory.leaderless_since is None else v.memory.leaderless_since
+    return source(v) if exists and v.now - since >= COPY_AFTER_TTLS * v.settings.ttl else None
+
+
+def follows(v: View, member: Member) -> bool:
+    """Whether its copy may be passed on: one whose history has parted from the remote primary's gets no WAL from it."""
+    return source(v) is None or member.replication_state is not None

@@ -125,7 +125,7 @@ class Host:
     def log_data_gone(self, how: str) -> None:
         copies = tuple(
             other.name
-            for other in self.world.hosts.values()
+            for other in (*self.world.hosts.values(), self.world.far)
             if other is not self
             and (other.data.kind is DataKind.VALID or (other.server is not None and other.server.writable))
             and (self.data.system_id is None or other.data.system_id == self.data.system_id)

@@ -306,8 +306,17 @@ def test_the_second_node_copies_the_standby_leader() -> None:
     assert source.name == "a"
 
 
+def test_a_copy_of_a_leader_that_does_not_follow_is_not_passed_on() -> None:
+    """It may have parted from the remote primary's history, and each copy of it would have to be discarded in turn."""
+    apart = a_cluster(a_member("a", role=STANDBY_LEADER, replication_state=None), a_member("b"))
+    view = a_view(settings=FOLLOWS, cluster=apart, memory=a_memory(State.VACANT, since=NOW))
+    assert clone_source(view) is None
+    assert clone_source(replace(view, memory=a_memory(State.VACANT, since=later(NOW, -31.0)))) == SOURCE
+
+
 def test_a_node_copies_the_remote_primary_itself_when_nobody_has_led_for_long() -> None:
-    view = a_view(settings=FOLLOWS, cluster=a_cluster(leader=None), memory=a_memory(State.VACANT))
+    memory = a_memory(State.VACANT, since=NOW)
+    view = a_view(settings=FOLLOWS, cluster=a_cluster(leader=None), memory=memory)
     assert clone_source(view) is None
     long = replace(view, memory=replace(view.memory, leaderless_since=later(NOW, -31.0)))
     assert clone_source(long) == SOURCE
