@@ -28,6 +28,17 @@ def source(v: View) -> Upstream | None:
     return Upstream(f"remote {remote.host}", remote.host, remote.port)
 
 
+def is_known(v: View) -> bool:
+    """There is a remote primary that can be asked."""
+    return source(v) is not None
+
+
+def proven(v: View) -> bool:
+    """This node's history was compared with the remote primary's, and is a part of it."""
+    known, whose = v.memory.divergence, source(v)
+    return known is not None and whose is not None and known.leader == whose.name and not known.diverged
+
+
 def slot(v: View) -> str | None:
     """The slot at the remote primary; it is made there by the operator."""
     remote = v.settings.standby_cluster

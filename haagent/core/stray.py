@@ -21,7 +21,7 @@ CLEARED_BY = (Promote, StartPrimary, Clone, Initialize, MoveAside)
 def noted(v: View) -> str | None:
     """That this node's timeline was made without a term, in words; None while nothing is known of that."""
     timeline = v.memory.standing.stray
-    if timeline is None:
+    if timeline is None or remote.proven(v):
         return None
     return (
         f"its PostgreSQL was promoted without the leader key, to timeline {timeline}, and may lack commits that others "

@@ -52,6 +52,11 @@ def leader_ready(v: View) -> bool:
     return c.leader_member_facts(v) is not None or remote.source(v) is not None
 
 
+def replaceable(v: View) -> bool:
+    """There is another copy: that of a leader, or the remote primary's."""
+    return (c.led_by_other(v) and leader_ready(v)) or remote.is_known(v)
+
+
 def may_rewind(v: View) -> bool:
     return v.settings.use_pg_rewind
 
@@ -281,14 +286,22 @@ TABLE: tuple[Row, ...] = (
         "the DCS does not answer: this standby goes on as it is"),
     Row(552, S.STANDBY, (c.holds_term, c.unwritable), S.STANDBY, o.give_key_up,
         "a standby gives up the leader key that it still holds", hold=False, wake_s=0.2),
+    Row(553, S.STANDBY, (job_failed("compare"), c.leaderless, remote.is_known), S.STANDBY, o.compare_failed,
+        "the remote primary could not be asked"),
     Row(555, S.STANDBY, (c.led_by_my_past,), S.STANDBY, o.depose_own_past,
         "the leader key of this node's own past is given up", wake_s=0.0),
+    Row(556, S.STANDBY, (job_done("compare"), negated(c.verdict_known), c.leaderless, remote.is_known), S.STANDBY,
+        o.note_verdict, "the histories were compared", wake_s=0.0),
+    Row(557, S.STANDBY, (c.diverged, c.leaderless, remote.is_known, negated(c.paused)), S.DEMOTING,
+        stopper(Goal.FOLLOW), "this standby's history has parted from the remote primary's", wake_s=0.05),
     Row(558, S.STANDBY, (c.leaderless, c.promised), S.STANDBY, o.keep_promise,
         "the leader key is gone, but this node promised a primary without etcd not to take it", wake_s=1.0),
     Row(559, S.STANDBY, (c.handing_over_unnoted, c.eligible, c.answers), S.STANDBY, o.ask_whoever_led,
         "Patroni's leader has deleted its key: it is asked whether its PostgreSQL is down", wake_s=0.1),
     Row(560, S.STANDBY, (c.vacancy, c.eligible, c.answers), S.CANDIDATE, o.ask_peers,
         "the leader key is free: the peers are asked", wake_s=0.0),
+    Row(561, S.STANDBY, (c.vacancy, remote.is_known, negated(c.verdict_known), negated(c.busy), negated(c.waiting)),
+        S.STANDBY, o.compare, "nobody leads, and it may not: its history is compared with the remote primary's"),
     Row(562, S.STANDBY, (c.vacancy, c.barred, negated(c.standing_back)), S.STANDBY, o.why_waiting,
         "leaderless: this node may lack acknowledged commits"),
     Row(565, S.STANDBY, (c.vacancy,), S.STANDBY, o.why_waiting,
@@ -610,7 +623,7 @@ TABLE: tuple[Row, ...] = (
         "PostgreSQL is not started: its disk does not take what a start needs", wake_s=1.0),
     Row(1042, S.FENCED, (c.waiting,), S.FENCED, o.nothing,
         "the last try failed: a pause before the next", wake_s=0.5),
-    Row(1044, S.FENCED, (unfinished("rewinding"), c.led_by_other, leader_ready), S.VACANT, o.discard_failed_rewind,
+    Row(1044, S.FENCED, (unfinished("rewinding"), replaceable), S.VACANT, o.discard_failed_rewind,
         "a rewind was interrupted and can't be taken up again: the copy is moved aside", wake_s=0.0),
     Row(1046, S.FENCED, (unfinished("rewinding"),), S.FENCED, o.nothing,
         "a rewind was interrupted, and there is no primary to clone from instead", wake_s=1.0),

@@ -39,6 +39,7 @@ from haagent.core.facts import (
     Receiver,
     Remote,
     Rules,
+    Standing,
     SyncKey,
     Upstream,
     View,
@@ -328,3 +329,26 @@ def test_an_agent_that_is_started_anew_goes_on_with_its_lease() -> None:
     assert (plan.row, plan.memory.state) == (1006, State.STANDBY_LEADER)
     assert not actions(view, Callback)
     assert decide(replace(view, me=a_node("a"), postgres=a_primary())).memory.goal is Goal.ELSEWHERE
+
+
+def test_a_standby_that_may_not_lead_is_measured_by_the_remote_primary_instead() -> None:
+    """Promoted by hand once, and nobody is left to follow: the remote primary's history decides."""
+    view = a_view(
+        settings=replace(FOLLOWS, use_pg_rewind=True),
+        cluster=a_cluster(a_member("b"), a_member("c"), leader=None),
+        memory=a_memory(standing=Standing(True, Timeline(3))),
+    )
+    assert decide(view).row == 561
+    assert actions(view, Compare) == [Compare(SOURCE)]
+    alike = replace(view, memory=replace(view.memory, divergence=a_verdict()))
+    assert decide(alike).memory.state is State.CANDIDATE
+    parted = replace(view, memory=replace(view.memory, divergence=a_verdict(fork_lsn=Lsn(1))))
+    assert decide(parted).row == 557
+    failed = replace(view, job=JobFacts("compare", NOW, done=True, error="no route"))
+    assert decide(failed).memory.retry_at > NOW
+
+
+def test_an_interrupted_rewind_needs_no_leader_either() -> None:
+    postgres = stopped(DataKind.UNFINISHED, marker="rewinding")
+    view = a_view(settings=FOLLOWS, postgres=postgres, cluster=a_cluster(leader=None), memory=a_memory(State.FENCED))
+    assert decide(view).row == 1044
