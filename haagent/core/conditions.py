@@ -515,6 +515,11 @@ def must_compare(v: View) -> bool:
     return undecided and not verdict_known(v) and v.memory.attempts < REMOTE_TRIES
 
 
+def remote_unasked(v: View) -> bool:
+    """The remote primary was asked in vain often enough, and what is here is not known to have parted from it."""
+    return remote.is_known(v) and v.memory.attempts >= REMOTE_TRIES and not verdict_known(v)
+
+
 def as_upstream(name: str, conn_url: str) -> Upstream | None:
     """Host and port of a ``postgres://host:port/database`` URL."""
     authority = conn_url.partition("://")[2].partition("/")[0].rpartition("@")[2]

@@ -651,6 +651,8 @@ TABLE: tuple[Row, ...] = (
         "the histories could not be compared", wake_s=0.5),
     Row(1070, S.FENCED, (c.busy,), S.FENCED, o.nothing,
         "the histories are being compared", wake_s=0.5),
+    Row(1071, S.FENCED, (c.remote_unasked,), S.STARTING, o.start_standby,
+        "the remote primary can't be asked: PostgreSQL is started read-only, and compared later", wake_s=0.1),
     Row(1072, S.FENCED, (leader_ready,), S.FENCED, o.compare,
         "before it follows, its history is compared with the leader's", wake_s=0.2),
     Row(1099, S.FENCED, (), S.FENCED, o.nothing,

@@ -232,6 +232,8 @@ def test_a_former_primary_is_compared_with_the_remote_one_although_nobody_leads(
     assert actions(alike, StartStandby)
     unreachable = replace(view, memory=a_memory(State.FENCED, attempts=3))
     assert actions(unreachable, StartStandby)
+    led = replace(unreachable, cluster=led_cluster(leader="c"))
+    assert decide(led).row == 1071
 
 
 def test_a_leader_without_a_stream_asks_and_goes_when_its_history_has_parted() -> None:
