@@ -95,17 +95,6 @@ def test_changes_of_leader(cluster: Cluster, patronictl: Patronictl) -> None:
     assert cluster.primary() is primary
 
 
-def test_a_cluster_that_is_to_follow_another(cluster: Cluster, patronictl: Patronictl) -> None:
-    """demote-cluster, here behind a primary that is not there, and promote-cluster."""
-    address = cluster.nodes[0].place.address
-    said = patronictl("demote-cluster", "--host", address, "--port", "1", "--force")
-    assert "Cluster demotion is completed" in said
-    assert cluster.writable() == []
-    assert "Standby Leader" in {row["Role"] for row in _members(patronictl).values()}
-    assert "Cluster promotion is completed" in patronictl("promote-cluster", "--force")
-    cluster.wait_whole()
-
-
 def test_a_standby_built_anew(cluster: Cluster, patronictl: Patronictl) -> None:
     """reinit."""
     scope, standby = cluster.settings.scope, cluster.standbys()[1]
