@@ -16,7 +16,7 @@ from haagent.core.facts import Divergence, HistoryLine, PostgresFacts, ServerCon
 from haagent.core.methods import ReplicaMethod
 from haagent.core.terms import Instant, Lsn, SystemId, Timeline
 from haagent.ports import Refused, Report, StopMode, Unknown, Unreachable, allowed
-from haagent.postgres import clone, compare, initialize, rewind, server, slots, unfinished
+from haagent.postgres import clone, compare, initialize, render, rewind, server, slots, unfinished
 from haagent.postgres.aside import begun_only, discard, move_aside
 from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.copies import SlotCopies, discard_logical
@@ -62,11 +62,16 @@ class PostgresAdapter:
         self._probe = Probe(settings, self._postmaster, self._client, now)
         self._configured: ServerConfig | None = None
         self._at_work = False
+        self._to_be_reloaded = False
+        """It was started with more than its files say, and tells so (``pending_restart``) only after a reload."""
 
     # --- observe
 
     async def probe(self, timeout: float) -> PostgresFacts:
         facts = await self._probe.probe(self.settings, self._configured, timeout, at_work=self._at_work)
+        if facts.server is not None and self._to_be_reloaded and facts.unreachable_since is None:
+            self._to_be_reloaded = False
+            await self.reload()
         if facts.server is not None:
             facts = replace(facts, server=self._copies.mark(facts.server), slots_staged_at=self._copies.staged_at)
         self._senders.see(facts.server.senders if facts.server and not facts.server.in_recovery else ())
@@ -104,6 +109,7 @@ class PostgresAdapter:
         role = server.Role(primary, permitted)
         self._copies.forget()
         await server.start(self.settings, config, self._postmaster, self._kill_tree, control, role)
+        self._to_be_reloaded = not primary and bool(render.raised(config, control.least))
         self._configured = config
 
     async def stop(self, mode: StopMode) -> None:

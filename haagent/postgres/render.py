@@ -144,6 +144,12 @@ def _conninfo_value(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def raised(config: ServerConfig, least: Callable[[str], int]) -> frozenset[str]:
+    """The standby-sensitive parameters that a standby may not have as low as configured."""
+    wanted = cluster_wide(config)
+    return frozenset(name for name in STANDBY_SENSITIVE if _count(wanted[name]) < least(name))
+
+
 def command_line(settings: PostgresSettings, config: ServerConfig, least: Callable[[str], int] | None) -> list[str]:
     """The postmaster's arguments: what must hold whatever the files or ALTER SYSTEM say.
 

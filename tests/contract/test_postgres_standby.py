@@ -73,7 +73,6 @@ async def test_a_standby_never_starts_with_less_than_its_primary_had(home: Path)
     await standby.adapter.start(standby.following(primary, "b"), primary=False)
     await standby.until(streaming)
     assert await standby.sql("SHOW max_connections") == [("20",)]
-    await standby.adapter.reload()
     facts = await standby.until(lambda facts: facts.server is not None and bool(facts.server.pending_restart))
     assert facts.server is not None
     assert facts.server.pending_restart == {"max_connections": ("20", "10")}
