@@ -37,9 +37,9 @@ def orders(v: View) -> tuple[Action, ...]:
 
 
 def wait_for_start(v: View) -> bool:
-    """Copies wait for PostgreSQL to be started, and it is this standby's turn."""
+    """Copies wait for PostgreSQL to be started, all is well, and it is this standby's turn."""
     since = v.postgres.slots_staged_at
-    if since is None or v.snapshot is None or v.settings.pause or v.state is not State.STANDBY:
+    if since is None or v.snapshot is None or v.settings.pause or v.state is not State.STANDBY or not c.streaming(v):
         return False
     leader = v.leader.name if v.leader else None
     standbys = sorted(m.name for m in v.snapshot.members if m.name != leader)

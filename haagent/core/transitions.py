@@ -322,7 +322,7 @@ TABLE: tuple[Row, ...] = (
         "this standby does not stream: its history is compared with the leader's"),
     Row(582, S.STANDBY, (stalls.question_due, negated(c.busy), negated(c.waiting)), S.STANDBY, o.ask_why_stalled,
         "this standby neither streams nor gets any further: the leader is asked why"),
-    Row(585, S.STANDBY, (copies.wait_for_start, c.streaming), S.DEMOTING, stopper(Goal.RESTART),
+    Row(585, S.STANDBY, (copies.wait_for_start,), S.DEMOTING, stopper(Goal.RESTART),
         "logical slots were copied from the primary: PostgreSQL is restarted to take them up", wake_s=0.05),
     Row(599, S.STANDBY, (), S.STANDBY, o.follow,
         "it follows the leader"),
