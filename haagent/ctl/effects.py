@@ -57,6 +57,10 @@ def plan(cluster: str, snapshot: Snapshot, before: Document, after: Document) ->
 def _effect(change: Change) -> tuple[str, str]:
     """How a change takes effect, and if by a restart in which order: ``standbys first``, ``primary first``, ``any``."""
     name = change.parameter
+    if change.path == ("standby_cluster",) and change.after is None:
+        return "at once: the standby leader is promoted, and this cluster stands alone", ""
+    if change.path == ("standby_cluster",):
+        return "at once: a primary here is stopped, and what it wrote beyond the one elsewhere is given up", ""
     if name is None:
         files = ("pg_hba", "pg_ident", "parameters_")
         reload = change.path[0] == "postgresql" and "".join(change.path[1:2]).startswith(files)

@@ -95,6 +95,17 @@ def test_changes_of_leader(cluster: Cluster, patronictl: Patronictl) -> None:
     assert cluster.primary() is primary
 
 
+def test_a_cluster_that_is_to_follow_another(cluster: Cluster, patronictl: Patronictl) -> None:
+    """demote-cluster, here behind a primary that is not there, and promote-cluster."""
+    address = cluster.nodes[0].place.address
+    patronictl("demote-cluster", "--host", address, "--port", "1", "--force")
+    assert cluster.writable() == []
+    assert "Standby Leader" in {row["Role"] for row in _members(patronictl).values()}
+    patronictl("promote-cluster", "--force")
+    assert "Leader" in {row["Role"] for row in _members(patronictl).values()}
+    cluster.wait_whole()
+
+
 def test_a_standby_built_anew(cluster: Cluster, patronictl: Patronictl) -> None:
     """reinit."""
     scope, standby = cluster.settings.scope, cluster.standbys()[1]

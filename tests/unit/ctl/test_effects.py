@@ -62,3 +62,9 @@ def test_edit_config_shows_the_plan_before_it_asks() -> None:
     said = lines(result)
     assert said.index("    haagent-ctl restart demo a --pending") < said.index("Apply these changes? [y/N]: n")
     assert "What takes effect how:" not in World().run("edit-config", "-q", "-s", "ttl=11", "--force").output
+
+
+def test_whom_the_cluster_follows() -> None:
+    section = {"standby_cluster": {"host": "x"}}
+    assert "a primary here is stopped" in plan("demo", a_snapshot(), {}, section)[1]
+    assert "the standby leader is promoted" in plan("demo", a_snapshot(), section, {})[1]
