@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from haagent.core import copies, disks, failsafe, remote, slots, synchrony
+from haagent.core import copies, disks, failsafe, remote, slots, stray, synchrony
 from haagent.core.actions import (
     Action,
     Callback,
@@ -125,6 +125,7 @@ def member(v: View) -> Member:
         extra={
             **({"proxy_url": v.me.proxy_url} if v.me.proxy_url else {}),
             **({disks.WIRE_FIELD: word} if (word := disks.wire(v)) else {}),
+            **({stray.WIRE_FIELD: int(timeline)} if (timeline := v.memory.standing.stray) else {}),
         },
     )
 

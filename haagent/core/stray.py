@@ -15,13 +15,15 @@ from haagent.core.terms import Timeline
 
 LEFT_RECOVERY = ("in production", "shut down", "shutting down")
 """What the control file says of a server that is no standby any more."""
+WIRE_FIELD = "haagent_stray"
+"""Of the member key: the timeline in question."""
 CLEARED_BY = (Promote, StartPrimary, Clone, Initialize, MoveAside)
 
 
 def noted(v: View) -> str | None:
     """That this node's timeline was made without a term, in words; None while nothing is known of that."""
     timeline = v.memory.standing.stray
-    if timeline is None or remote.proven(v):
+    if timeline is None or remote.proven(v) or _like_all_others(v):
         return None
     return (
         f"its PostgreSQL was promoted without the leader key, to timeline {timeline}, and may lack commits that others "
@@ -75,6 +77,16 @@ def kept(found: object) -> Standing:
     stored = found if isinstance(found, Mapping) else {}
     timeline = stored.get("stray")
     return Standing(stored.get("stood") is True, Timeline(timeline) if isinstance(timeline, int) else None)
+
+
+def _like_all_others(v: View) -> bool:
+    """Nobody is left whom other hands have not promoted, nor may anybody who is away hold acknowledged commits."""
+    if v.snapshot is None:
+        return False
+    found = synchrony.key(v)
+    counted_on = set() if found is None else {found.leader, *found.standbys}
+    strays = {member.name for member in v.snapshot.members if WIRE_FIELD in member.extra}
+    return {member.name for member in v.snapshot.members} | counted_on <= strays
 
 
 def _left_recovery(v: View) -> Timeline | None:

@@ -10,7 +10,7 @@ from haagent.core import conditions as c
 from haagent.core import stray
 from haagent.core.actions import Promote, RememberStanding
 from haagent.core.decide import decide
-from haagent.core.facts import ClusterFacts, FailoverKey, LeaseFacts, Standing, View
+from haagent.core.facts import ClusterFacts, FailoverKey, LeaseFacts, Member, Standing, SyncKey, View
 from haagent.core.states import State
 from haagent.core.terms import Revision, Timeline
 from tests.builders import (
@@ -96,6 +96,23 @@ def test_it_is_barred_from_elections_and_says_so_unless_an_operator_names_it() -
     assert "without the leader key, to timeline 2" in why
     assert "failover" in why
     assert c.why_not_me(leaderless(STRAY, failover=FailoverKey(Revision(60), candidate="b"))) is None
+
+
+def test_where_everybody_was_promoted_by_hand_the_usual_ranking_counts_again() -> None:
+    extra = {stray.WIRE_FIELD: 2}
+    strays = [a_member(name, extra=extra) for name in ("b", "c")]
+
+    def barred(*members: Member, sync: SyncKey | None = None) -> bool:
+        snapshot = a_snapshot(*members, leader=None, sync=sync)
+        settings = some_settings(synchronous_mode="on" if sync else "off")
+        view = replace(leaderless(STRAY), cluster=ClusterFacts(snapshot, NOW), settings=settings)
+        return stray.objection(view) is not None
+
+    assert barred(strays[0], a_member("c"))
+    assert not barred(*strays)
+    of_both = SyncKey(Revision(9), "b", ("c",))
+    assert not barred(*strays, sync=of_both)
+    assert barred(*strays, sync=replace(of_both, leader="a"))
 
 
 def test_peers_neither_wait_for_it_nor_take_its_timeline_for_a_later_primary() -> None:
