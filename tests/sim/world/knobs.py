@@ -125,6 +125,7 @@ def draw(seed: int) -> Knobs:
         primary_start_timeout=more.choice((300.0, 300.0, 20.0, 2.0, 0.0)),
         primary_stop_timeout=more.choice((0.0, 0.0, 2.0)),
         first_starts=more.choice((0.0, 0.02, 2.0)),
+        mount_points=random.Random(f"{seed}/mount points").random() < 0.1,
     )
 
 
