@@ -274,3 +274,17 @@ def test_a_word_that_reaches_a_dead_upstream_keeps_no_connection_alive() -> None
         assert standby.receiver is None
 
     stage(script)
+
+
+def test_a_promotion_that_its_disk_refuses_begins_no_timeline() -> None:
+    async def script(s: Stage) -> None:
+        await s.begin("b")
+        server = s.host("b").server
+        assert server is not None
+        s.host("b").disk.read_only += 1
+        server.promote(by_hand=True)
+        await asyncio.sleep(5)
+        assert s.host("b").server is None
+        assert s.host("b").data.timeline == 1
+
+    stage(script)

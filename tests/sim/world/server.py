@@ -292,6 +292,9 @@ class Server:
             await asyncio.sleep(0.1)
         if self.phase is not Phase.RECOVERY or self.orphaned:
             return
+        if not self.host.disk.takes_writes:
+            self.end("PANIC: could not write to the write-ahead log")
+            return
         if self.receiver is not None:
             self._leave(self.receiver)
             self.kick()
