@@ -97,6 +97,12 @@ def test_without_the_commit_fence_agent_and_guard_are_never_blind_at_once() -> N
     assert faults.legal(deeds, knobs) == [deeds[0], deeds[2]]
 
 
+def test_in_failsafe_mode_etcd_loses_no_data_while_a_primary_may_be_without_it() -> None:
+    deeds = [Deed(40, "cut from etcd", "a", 30), Deed(80, "etcd wiped", "etcd"), Deed(95, "etcd wiped", "etcd")]
+    assert faults.legal(deeds, Knobs(ttl=10.0, failsafe_mode=True)) == [deeds[0], deeds[2]]
+    assert faults.legal(deeds, Knobs(ttl=10.0)) == deeds
+
+
 def test_a_failing_plan_is_shortened_to_what_it_needs() -> None:
     guardless = next(one for one in MUTANTS if one.name == "guard removed")
     deeds = [

@@ -28,6 +28,9 @@ WITHIN_OUTAGES = (
     *("freeze agent", "freeze agent", "freeze host", "kill agent", "kill agent", "power off"),
 )
 """What befalls nodes while failsafe mode is at work."""
+AWAY = ("cut", "cut from etcd", "cut one way", "etcd down", "etcd member freezes", "etcd member stops", "isolate")
+"""What may leave a primary without etcd."""
+LOSSES = ("etcd restored", "etcd wiped")
 EARLY = 0.2
 """The part of clusters whose bootstrap has troubles."""
 AROUND_TTL = 0.25
@@ -121,7 +124,12 @@ def _aimed(rng: random.Random, name: str, at: float, knobs: Knobs) -> Deed:
 
 
 def legal(deeds: list[Deed], knobs: Knobs) -> list[Deed]:
-    """Without the commit fence, never agent and guard of the cluster's nodes blind at once: nobody could enforce."""
+    """Without the commit fence, never agent and guard of the cluster's nodes blind at once: nobody could enforce.
+
+    In failsafe mode, etcd loses no data while somebody may go on without it: who was asked to wait is written there.
+    """
+    if knobs.failsafe_mode:
+        deeds = _remembering(deeds, knobs)
     if knobs.fenced:
         return deeds
     kept: list[Deed] = []
@@ -134,5 +142,17 @@ def legal(deeds: list[Deed], knobs: Knobs) -> list[Deed]:
             if deed.at < blind_until:
                 continue
             blind_until = deed.at + deed.seconds + knobs.restart_after + 2 * knobs.ttl
+        kept.append(deed)
+    return kept
+
+
+def _remembering(deeds: list[Deed], knobs: Knobs) -> list[Deed]:
+    kept: list[Deed] = []
+    away_until = 0.0
+    for deed in deeds:
+        if deed.kind in LOSSES and deed.at < away_until:
+            continue
+        if deed.kind in AWAY:
+            away_until = max(away_until, deed.at + deed.seconds + 2 * knobs.ttl)
         kept.append(deed)
     return kept
