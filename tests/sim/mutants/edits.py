@@ -134,7 +134,7 @@ def keepalive_believed() -> AbstractContextManager[Any]:
 
 @mutant("the leader key of a living leader is written over")
 def campaign_without_condition() -> AbstractContextManager[Any]:
-    async def campaign(self: EtcdDcs, name: str, lease_id: LeaseId, timeout: float) -> Term:
+    async def campaign(self: EtcdDcs, name: str, lease_id: LeaseId, timeout: float, *proof: Any) -> Term:
         reply = await self._txn([], [Put(self._key(keys.LEADER), name.encode(), lease_id)], [], timeout)
         return Term(reply.revision)
 

@@ -9,7 +9,9 @@ import pytest
 from tests.sim.faults import Deed
 from tests.sim.mutants.edits import MUTANTS, applied
 from tests.sim.simulation import Simulation
+from tests.sim.world.dcs import MEMBERS
 from tests.sim.world.knobs import Knobs
+from tests.sim.world.server import Speed
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,28 @@ class Catch:
     deeds: tuple[Deed, ...]
     by: tuple[str, ...]
     knobs: Knobs = Knobs()
+
+
+def _each_cut_off() -> tuple[Deed, ...]:
+    """No node hears of another, but each of etcd."""
+    return tuple(Deed(39, "cut", one, 60, other) for one, other in (("a", "b"), ("a", "c"), ("b", "c")))
+
+
+def _asked_no_more(at: float) -> tuple[Deed, ...]:
+    """etcd gets no request of the leader any more; its answers still arrive."""
+    return tuple(Deed(at, "cut one way", "leader", 60, member) for member in MEMBERS)
+
+
+def _handed_over_and_frozen(times: int) -> tuple[Deed, ...]:
+    """Each new leader is frozen soon after it has won the key, each time a little later."""
+    return tuple(
+        deed
+        for i in range(times)
+        for deed in (
+            Deed(40 + 45 * i, "terminate agent", "leader"),
+            Deed(40.8 + 45.15 * i, "freeze agent", "leader", 25),
+        )
+    )
 
 
 CAUGHT = {
@@ -43,6 +67,55 @@ CAUGHT = {
     "standby cluster ignored": Catch((Deed(120, "etcd compacts", "etcd"),), ("follows",), Knobs(elsewhere=True)),
     "vanished key taken at once": Catch(
         (Deed(40, "isolate", "leader", 40), Deed(40.5, "leader key deleted", "etcd")), ("one writer", "under lease")
+    ),
+    "no margin": Catch(
+        (Deed(40, "freeze agent", "leader", 40),), ("under lease", "one writer"), Knobs(speed=Speed(kill=0.28))
+    ),
+    "guard not armed": Catch(
+        (Deed(40, "power off", "leader", 60), Deed(62, "freeze agent", "leader", 40)), ("within permit",)
+    ),
+    "resign before stop": Catch((Deed(40, "terminate agent", "leader"),), ("leader key",)),
+    "view without the clock": Catch((Deed(40, "freeze agent", "leader", 30),), ("one route",)),
+    "permit counted from the answer": Catch(
+        (
+            *(Deed(40, "slow answers", "leader", 60, strength=0.8), *_asked_no_more(55)),
+            Deed(57, "freeze agent", "leader", 40),
+        ),
+        ("under lease", "one writer"),
+    ),
+    "keepalive believed": Catch(
+        (Deed(40, "patch ttl", "leader", 60, strength=0.7),), ("under lease", "one writer", "leader key")
+    ),
+    "shorter ttl taken at once": Catch(
+        (Deed(40, "patch ttl", "leader", 60, strength=0.5), Deed(45, "freeze agent", "leader", 40)),
+        ("under lease", "one writer"),
+        Knobs(ttl=30.0),
+    ),
+    "campaign on an aged lease": Catch(_handed_over_and_frozen(6), ("under lease", "one writer")),
+    "standstill cut short": Catch((Deed(40, "freeze agent", "leader", 40),), ("leader key",)),
+    "depose without condition": Catch(
+        (
+            *(*_each_cut_off(), Deed(40, "freeze host", "leader", 60), Deed(48, "etcd leader changes", "etcd")),
+            Deed(45, "slow to etcd", "standby", 60, strength=0.3),
+            Deed(49, "freeze agent", "standby", 4.4, strength=0.9),
+        ),
+        ("leader key",),
+    ),
+    "unlisted standby elected": Catch(
+        (
+            *(Deed(40, "isolate", "standby", 16, strength=0.9), Deed(50, "power off", "standby", 60, strength=0.1)),
+            Deed(50.1, "power off", "leader", 60),
+        ),
+        ("synchronous commits last",),
+        Knobs(synchronous_mode="on"),
+    ),
+    "failsafe by majority": Catch(
+        (
+            *(Deed(40, "cut", "a", 60, "b"), Deed(40, "cut", "b", 60, "c")),
+            Deed(40, "cut from etcd", "leader", 50),
+        ),
+        ("under lease", "one writer"),
+        Knobs(failsafe_mode=True),
     ),
 }
 
