@@ -11,6 +11,7 @@ from tests.sim.mutants.edits import MUTANTS, applied
 from tests.sim.simulation import Simulation
 from tests.sim.world.dcs import MEMBERS
 from tests.sim.world.knobs import Knobs
+from tests.sim.world.network import Weather
 from tests.sim.world.server import Speed
 
 
@@ -21,6 +22,8 @@ class Catch:
     deeds: tuple[Deed, ...]
     by: tuple[str, ...]
     knobs: Knobs = Knobs()
+    seed: int = 1
+    """Where two nodes must act within the same few milliseconds."""
 
 
 def _each_cut_off() -> tuple[Deed, ...]:
@@ -92,6 +95,12 @@ CAUGHT = {
         Knobs(ttl=30.0),
     ),
     "campaign on an aged lease": Catch(_handed_over_and_frozen(6), ("under lease", "one writer")),
+    "campaign without condition": Catch(
+        (*_each_cut_off(), Deed(40, "power off", "leader", 60)),
+        ("leader key", "one writer"),
+        Knobs(weather=Weather(least=0.002, typical=0.02)),
+        seed=2,
+    ),
     "standstill cut short": Catch((Deed(40, "freeze agent", "leader", 40),), ("leader key",)),
     "depose without condition": Catch(
         (
@@ -126,7 +135,7 @@ def test_an_edit_is_caught_by_its_plan_and_the_code_as_it_is_survives_it(name: s
     edit = next(one for one in MUTANTS if one.name == name)
     deeds = list(catch.deeds)
     with applied(edit):
-        broken = Simulation(1, knobs=catch.knobs, deeds=deeds, rest=False, keep_lines=False).run()
+        broken = Simulation(catch.seed, knobs=catch.knobs, deeds=deeds, rest=False, keep_lines=False).run()
     assert broken.what in catch.by, broken.violations[:3]
-    sound = Simulation(1, knobs=catch.knobs, deeds=deeds, rest=False, keep_lines=False).run()
+    sound = Simulation(catch.seed, knobs=catch.knobs, deeds=deeds, rest=False, keep_lines=False).run()
     assert sound.ok, sound.violations[:3]
