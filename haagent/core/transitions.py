@@ -144,6 +144,11 @@ def about_to_stop(v: View) -> bool:
     )
 
 
+def follows_elsewhere(v: View) -> bool:
+    """This is a standby cluster, where nothing may be writable unless it is paused."""
+    return remote.is_set(v) and not v.settings.pause
+
+
 def guardless(v: View) -> bool:
     """In service without a guard; in a paused cluster none is needed."""
     return not c.guard_ready(v) and not v.settings.pause
@@ -572,7 +577,7 @@ TABLE: tuple[Row, ...] = (
     Row(1011, S.FENCED, (c.leads, c.unwritable, negated(c.poll_fresh), negated(c.paused), negated(c.guard_fired),
         negated(c.handing_over), negated(disks.disk_unfit)), S.FENCED, o.ask_peers,
         "this node holds the leader key: before anything is writable, the peers are asked", wake_s=0.0),
-    Row(1012, S.FENCED, (c.leads, c.writable), S.PRIMARY, o.adopt,
+    Row(1012, S.FENCED, (c.leads, c.writable, negated(follows_elsewhere)), S.PRIMARY, o.adopt,
         "the running primary is found under its own lease, and goes on", wake_s=0.0),
     Row(1013, S.FENCED, (c.leads, c.watchdog_due, negated(c.writable), negated(c.guard_fired), negated(c.handing_over)),
         S.FENCED, o.open_watchdog,

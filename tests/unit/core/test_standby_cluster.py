@@ -354,3 +354,13 @@ def test_an_interrupted_rewind_needs_no_leader_either() -> None:
     postgres = stopped(DataKind.UNFINISHED, marker="rewinding")
     view = a_view(settings=FOLLOWS, postgres=postgres, cluster=a_cluster(leader=None), memory=a_memory(State.FENCED))
     assert decide(view).row == 1044
+
+
+def test_a_primary_that_a_new_agent_finds_is_not_taken_over_while_etcd_is_silent() -> None:
+    """Its lease may still run; that it is a standby cluster was heard before."""
+    view = a_standby_leader(
+        memory=a_memory(State.FENCED), postgres=a_primary(), cluster=a_silent_dcs(cluster=led_cluster())
+    )
+    assert decide(view).memory.state is not State.PRIMARY
+    paused = replace(view, settings=replace(FOLLOWS, pause=True))
+    assert decide(paused).row == 1012
