@@ -10,8 +10,8 @@ from tests.sim.world.events import Event, Fault, LeaderKeyChanged, Note, Readonl
 if TYPE_CHECKING:
     from tests.sim.world.world import World
 
-SLOWER = 30.0
-"""So many times longer may a pause become in a calm."""
+SLOWER, LONGEST_S = 30.0, 20.0
+"""So many times longer may a pause become in a calm, and so long at most."""
 
 
 class Calm:
@@ -41,7 +41,7 @@ class Calm:
             return
         self._stirred.clear()
         try:
-            async with asyncio.timeout(seconds * SLOWER):
+            async with asyncio.timeout(min(seconds * SLOWER, LONGEST_S)):
                 await self._stirred.wait()
         except TimeoutError:
             return
