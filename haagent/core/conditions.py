@@ -15,6 +15,8 @@ Condition = Callable[[View], bool]
 
 BREAKER_STARTS = 3
 BREAKER_WINDOW_S = 300.0
+LONG_START_S = 5.0
+"""After this a standby that does not answer yet has its history compared with the leader's."""
 POLL_FRESH_S = 0.6
 STAND_BACK_S = 0.2
 WATCHDOG_RETRY_S = 5.0
@@ -423,6 +425,11 @@ def verdict_known(v: View) -> bool:
 def diverged(v: View) -> bool:
     known = v.memory.divergence
     return verdict_known(v) and known is not None and known.diverged
+
+
+def long_begun(v: View) -> bool:
+    """This standby has been starting for long: it replays much, or waits for WAL that nobody has any more."""
+    return v.now - v.memory.since > LONG_START_S
 
 
 def history_suspect(v: View) -> bool:

@@ -23,7 +23,7 @@ CLEARED_BY = (Promote, StartPrimary, Clone, Initialize, MoveAside)
 def noted(v: View) -> str | None:
     """That this node's timeline was made without a term, in words; None while nothing is known of that."""
     timeline = v.memory.standing.stray
-    if timeline is None or remote.proven(v) or _like_all_others(v):
+    if timeline is None or remote.proven(v) or _lacks_nothing(v) or _like_all_others(v):
         return None
     return (
         f"its PostgreSQL was promoted without the leader key, to timeline {timeline}, and may lack commits that others "
@@ -77,6 +77,12 @@ def kept(found: object) -> Standing:
     stored = found if isinstance(found, Mapping) else {}
     timeline = stored.get("stray")
     return Standing(stored.get("stood") is True, Timeline(timeline) if isinstance(timeline, int) else None)
+
+
+def _lacks_nothing(v: View) -> bool:
+    """It was the last leader of a synchronous mode: whatever was acknowledged since is on it."""
+    found = synchrony.key(v)
+    return found is not None and found.leader == v.me.name
 
 
 def _like_all_others(v: View) -> bool:

@@ -110,9 +110,15 @@ def test_where_everybody_was_promoted_by_hand_the_usual_ranking_counts_again() -
 
     assert barred(strays[0], a_member("c"))
     assert not barred(*strays)
-    of_both = SyncKey(Revision(9), "b", ("c",))
+    of_both = SyncKey(Revision(9), "c", standbys=("b",))
     assert not barred(*strays, sync=of_both)
     assert barred(*strays, sync=replace(of_both, leader="a"))
+
+
+def test_the_last_leader_of_a_synchronous_mode_lacks_nothing() -> None:
+    view = leaderless(STRAY, sync=SyncKey(Revision(9), "b", standbys=("c",)))
+    assert stray.objection(view) is not None
+    assert stray.objection(replace(view, settings=some_settings(synchronous_mode="on"))) is None
 
 
 def test_peers_neither_wait_for_it_nor_take_its_timeline_for_a_later_primary() -> None:
