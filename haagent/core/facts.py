@@ -707,7 +707,7 @@ class Divergence:
     lost_commits: int | None = None
     reason: str = ""
     wal_gone: str = ""
-    """That the other one no longer has the WAL that a standby needs next; empty when it has, or was not asked."""
+    """That the WAL which this copy needs next is gone, in words; empty when it is not, or when that was not asked."""
 
     @property
     def diverged(self) -> bool:

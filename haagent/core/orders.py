@@ -616,7 +616,8 @@ def _stop(v: View, goal: Goal, mode: str) -> StopPostgres:
 
 def stop_for_new_copy(v: View) -> Orders:
     """What the leader no longer has as WAL it has as data."""
-    return replace(stopper(Goal.REINIT)(v), detail=stalls.why(v))
+    gone = v.memory.divergence.wal_gone if v.memory.divergence else ""
+    return replace(stopper(Goal.REINIT)(v), detail=stalls.why(v) or gone)
 
 
 def restart_with_more(v: View) -> Orders:

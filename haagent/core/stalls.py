@@ -62,7 +62,7 @@ def wal_gone(v: View) -> bool:
 
 
 def copy_stopped(v: View) -> bool:
-    """PostgreSQL is being stopped because the WAL that it needed next is gone."""
+    """The WAL that this copy needed next was found to be gone."""
     known = v.memory.divergence
     return known is not None and known.wal_gone != ""
 

@@ -170,7 +170,7 @@ class PostgresAdapter:
             await clone.clone(self.settings, source, slot, report, methods)
 
     async def compare(self, source: Upstream) -> Divergence:
-        facts = await self._facts()
+        facts = await self._facts(starting=True)
         control = await read_control(self.settings)
         local = await compare.local_end(self.settings, control, facts)
         return await compare.compare(self.settings, source, local)
@@ -246,10 +246,10 @@ class PostgresAdapter:
             raise Refused("PostgreSQL still runs")
         return await read_control(self.settings)
 
-    async def _facts(self) -> ServerFacts | None:
-        """What a running server says of itself now; None when it does not run."""
+    async def _facts(self, *, starting: bool = False) -> ServerFacts | None:
+        """What a running server says of itself now; None when it does not run, or with ``starting`` not answer yet."""
         facts = await self.probe(5.0)
-        if facts.postmaster is None:
+        if facts.postmaster is None or (starting and facts.server is None and facts.unreachable_since is None):
             return None
         if facts.server is None or facts.unreachable_since is not None:
             raise Unreachable(f"PostgreSQL runs but does not answer: {facts.unreachable_why or 'it is starting'}")

@@ -114,9 +114,24 @@ def _verdict(source: Upstream, local: Local, identity: Identity, fork: Fork, fou
         own_timeline=local.timeline,
         own_lsn=end,
         fork_lsn=fork.lsn,
+        wal_gone=_never_consistent(source, local, fork.lsn, found.end or fork.lsn),
         lost_bytes=end - fork.lsn,
         lost_commits=found.commits if found.end is not None else None,
         reason=reason,
+    )
+
+
+def _never_consistent(source: Upstream, local: Local, left_at: Lsn, end: Lsn) -> str:
+    """That a copy needs more of an abandoned history than it has, and is of use to nobody; empty when it does not.
+
+    pg_rewind and pg_basebackup ask for the WAL up to the source's last word, which may have died with it.
+    """
+    needed = local.control.min_recovery
+    if local.server is not None or needed <= end:
+        return ""
+    return (
+        f"this copy needs the WAL up to {needed} to be consistent and has it up to {end}; {source.name} left that "
+        f"history at {left_at}"
     )
 
 

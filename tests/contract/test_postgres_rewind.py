@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from haagent.core.facts import DataKind, Progress
@@ -25,6 +28,7 @@ from tests.contract.nodes import (
     watching_for_secrets,
 )
 from tests.contract.pgnode import (
+    PgNode,
     a_node,
     without_checksums,
 )
@@ -51,6 +55,46 @@ async def test_a_diverged_primary_is_told_what_it_gives_up_and_rewound(
     await old.until(lambda facts: streaming(facts) and facts.server is not None and facts.server.timeline == 2)
     assert await old.sql("SELECT to_regclass('lost') IS NULL") == [(True,)]
     assert not (await old.adapter.compare(new.upstream)).diverged
+
+
+async def busily(node: PgNode) -> None:
+    """Write until the server ends, so that pg_rewind asks for WAL that it has not copied."""
+    async with await node.connect() as connection:
+        while True:
+            await connection.execute("INSERT INTO unknown_to_the_third SELECT generate_series(1, 100)")
+
+
+async def test_a_start_that_waits_for_the_wal_of_a_dead_source_is_told_from_one_that_takes_long(home: Path) -> None:
+    """Rewound to a primary whose end was lost: PostgreSQL never gets as far as to answer, and says of no divergence."""
+    old, new = await diverged(home)
+    third = await a_standby(home, new, "c")
+    await third.stop()
+    await new.sql("CREATE TABLE unknown_to_the_third (n int)")
+    await old.adapter.kill_tree()
+    await old.until(down)
+    writing = asyncio.create_task(busily(new))
+    await old.adapter.rewind(new.upstream, old.progress.append)
+    await new.adapter.kill_tree()
+    with contextlib.suppress(psycopg.OperationalError):
+        await writing
+    await third.adapter.start(third.config, primary=False)
+    await third.until(lambda facts: facts.server is not None)
+    await third.adapter.promote(Timeline(2), Timeline(3))
+    await third.until(lambda facts: facts.writable)
+
+    await old.adapter.start(old.following(third), primary=False)
+    for _ in range(20):
+        facts = await old.adapter.probe(2.0)
+        assert facts.running
+        assert facts.server is None
+        await asyncio.sleep(0.1)
+    running = await old.adapter.compare(third.upstream)
+    assert running.diverged
+    assert re.search("needs the WAL up to .* has it up to .*c left that history", running.wal_gone)
+    await old.stop()
+    assert (await old.adapter.compare(third.upstream)).wal_gone == running.wal_gone
+    with pytest.raises(Refused, match="nothing was changed"):
+        await old.adapter.rewind(third.upstream, old.progress.append)
 
 
 async def test_a_rewind_that_is_killed_leaves_a_directory_for_a_new_clone(home: Path) -> None:

@@ -22,6 +22,7 @@ from haagent.core.decide import decide
 from haagent.core.facts import (
     ClusterFacts,
     DataKind,
+    Divergence,
     FailoverKey,
     FenceReport,
     Goal,
@@ -365,10 +366,11 @@ def test_nothing_is_due_before_the_standstill_has_lasted_ttl() -> None:
 def test_the_longer_a_start_lasts_the_less_often_it_is_looked_at() -> None:
     recovering = replace(a_standby(), server=None, starting=True)
     view = a_view(postgres=recovering, lease=LeaseFacts(lease_id=LEASE))
+    compared = Divergence("a", Timeline(1), Timeline(1), LSN)
 
     def pause(lasted_s: float) -> float:
         since = later(NOW, -lasted_s)
-        plan = decide(replace(view, memory=a_memory(State.STARTING, since=since, row=499)))
+        plan = decide(replace(view, memory=a_memory(State.STARTING, since=since, row=499, divergence=compared)))
         assert plan.row == 499
         return plan.wake_in
 

@@ -1,0 +1,62 @@
+"""A standby that starts for long is compared with the leader: it may wait for WAL that nobody has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from haagent.core.actions import Compare, MoveAside, StopPostgres
+from haagent.core.decide import decide
+from haagent.core.facts import Divergence, Goal, JobFacts, PostgresFacts, View
+from haagent.core.states import State
+from haagent.core.terms import Timeline, later
+from tests.builders import LSN, NOW, a_memory, a_standby, a_view, some_settings, stopped
+
+PARTED = Divergence("a", Timeline(2), Timeline(1), LSN, LSN, reason="parted")
+GONE = replace(PARTED, wal_gone="this copy needs more than there is")
+
+
+def starting(since_s: float = 30.0, postgres: PostgresFacts | None = None, **changes: Any) -> View:
+    """PostgreSQL runs, and lets nobody in yet."""
+    memory = a_memory(State.STARTING, since=later(NOW, -since_s), divergence=changes.pop("divergence", None))
+    silent = replace(a_standby(), server=None)
+    return a_view(postgres=postgres or silent, memory=memory, **changes)
+
+
+def test_a_long_start_is_compared_with_the_leader_and_a_short_one_is_not() -> None:
+    plan = decide(starting())
+    assert plan.row == 485
+    assert any(isinstance(action, Compare) for action in plan.actions)
+    assert decide(starting(1.0)).row == 499
+
+
+def test_the_verdict_is_noted_and_a_start_that_is_only_slow_goes_on() -> None:
+    same = Divergence("a", Timeline(1), Timeline(1), LSN, reason="both are on one timeline")
+    plan = decide(starting(job=JobFacts("compare", NOW, done=True, result=same)))
+    assert (plan.row, plan.memory.divergence) == (470, same)
+    assert decide(starting(divergence=same)).row == 499
+
+
+@pytest.mark.parametrize(("verdict", "row", "goal"), [(PARTED, 475, Goal.FOLLOW), (GONE, 472, Goal.REINIT)])
+def test_one_that_has_parted_is_stopped_to_be_rewound_or_cloned(verdict: Divergence, row: int, goal: Goal) -> None:
+    plan = decide(starting(divergence=verdict))
+    assert (plan.row, plan.memory.state, plan.memory.goal) == (row, State.DEMOTING, goal)
+    assert any(isinstance(action, StopPostgres) for action in plan.actions)
+    paused = starting(divergence=verdict, settings=some_settings(pause=True))
+    assert decide(paused).row == 499
+
+
+def test_a_copy_that_can_never_be_consistent_is_moved_aside_when_found_stopped() -> None:
+    memory = a_memory(State.FENCED, divergence=GONE)
+    plan = decide(a_view(postgres=stopped(cluster_state="in archive recovery"), memory=memory))
+    assert (plan.row, plan.memory.state) == (1057, State.VACANT)
+    assert any(isinstance(action, MoveAside) for action in plan.actions)
+
+
+def test_a_comparison_that_fails_is_made_again_later() -> None:
+    failed = JobFacts("compare", NOW, done=True, error="no connection")
+    plan = decide(starting(job=failed))
+    assert plan.row == 480
+    assert plan.memory.retry_at > NOW
