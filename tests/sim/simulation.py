@@ -116,7 +116,9 @@ class Simulation:
         self._keep_lines = keep_lines
         self._rest = rest
         self._bound_s = 300 + 8 * self.knobs.ttl
-        self._checkers = all_checkers(bound_s=self._bound_s, failsafe_mode=self.knobs.failsafe_mode)
+        # A look at a silent etcd, what is then to be told it, and the sleep until the next look.
+        stray_s = max(20.0, self.knobs.loop_wait + 2 * self.knobs.retry_timeout + 1)
+        self._checkers = all_checkers(bound_s=self._bound_s, stray_s=stray_s, failsafe_mode=self.knobs.failsafe_mode)
         self._over = asyncio.Event()
 
     def run(self) -> Result:

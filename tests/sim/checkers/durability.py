@@ -1,11 +1,12 @@
 """In a synchronous mode an acknowledged commit is in the history of every later primary, unless an operator forced one.
 
 When operators change the mode, the promise begins anew with the next word of the leader in the ``sync`` key.
-A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more. Nor is what
-a server acknowledges that other hands made writable, or whose node believes the cluster paused; nor does it hold for a
-standby that streamed onto a history which other hands had parted from its own, and confirmed what it did not have. The
-rest holds for all commits acknowledged while the ``sync`` key names the node that acknowledged them, whether standbys
-were waited for or not: with none to wait for, nobody else may be elected.
+A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more, nor what is
+until the leader has written that key again. Nor is what a server acknowledges that other hands made writable, or whose
+node believes the cluster paused; nor does it hold for a standby that streamed onto a history which other hands had
+parted from its own, and confirmed what it did not have. The rest holds for all commits acknowledged while the ``sync``
+key names the node that acknowledged them, whether standbys were waited for or not: with none to wait for, nobody else
+may be elected.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class SynchronousCommitsLast(Checker):
                 self._acked.clear()
                 self._leader = None
         if isinstance(event, KeyWritten) and event.key == "sync":
-            self._leader = None if event.value == "(deleted)" else json.loads(event.value)["leader"]
+            spoken = event.value != "(deleted)" and event.by != "restore"
+            self._leader = json.loads(event.value)["leader"] if spoken else None
         elif isinstance(event, KeyWritten) and event.key == "failover" and event.value != "(deleted)":
             wish = json.loads(event.value)
             if wish.get("member") and not wish.get("leader"):
