@@ -11,8 +11,9 @@ from unittest.mock import patch
 from haagent.agent import loop, perform
 from haagent.agent.keeper import Keeper
 from haagent.core import actions as a
-from haagent.core import answers, conditions, failsafe, lease, publish, synchrony, timelines
+from haagent.core import answers, failsafe, lease, publish, synchrony, timelines
 from haagent.core.actions import Action, Plan
+from haagent.core.conditions import leadership
 from haagent.core.decide import ROWS, decide
 from haagent.core.facts import (
     Asked,
@@ -322,7 +323,7 @@ def promise_forgotten_by_a_restart() -> Iterator[None]:
     """Without the promise it would still wait a ttl for a leader that it never heard: that is left out too."""
     with (
         patch.object(failsafe, "inherited", lambda *given: None),
-        patch.object(conditions, "unheard_at", lambda view: view.now),
+        patch.object(leadership, "unheard_at", lambda view: view.now),
     ):
         yield
 
@@ -388,7 +389,7 @@ def promotion_by_hand_left_alone() -> AbstractContextManager[Any]:
 
 @mutant("its holder may not know yet, and write on till its permit ends")
 def vanished_key_taken_at_once() -> AbstractContextManager[Any]:
-    return patch.object(conditions, "let_go", conditions.leaderless)
+    return patch.object(leadership, "let_go", leadership.leaderless)
 
 
 @mutant("whoever is not in the sync key may lack acknowledged commits")
