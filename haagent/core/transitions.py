@@ -39,130 +39,10 @@ def source_known(v: View) -> bool:
     return clone_source(v) is not None
 
 
-def goal_is(goal: Goal) -> Condition:
-    def wanted(v: View) -> bool:
-        return v.memory.goal is goal
-
-    wanted.__name__ = f"goal {goal.value}"
-    return wanted
-
-
-def leader_ready(v: View) -> bool:
-    """The leader runs as what it leads as, so that histories can be compared with its own, or with the remote one."""
-    return c.leader_member_facts(v) is not None or remote.source(v) is not None
-
-
-def replaceable(v: View) -> bool:
-    """There is another copy: that of a leader, or the remote primary's."""
-    return (c.led_by_other(v) and leader_ready(v)) or remote.is_known(v)
-
-
-def may_rewind(v: View) -> bool:
-    return v.settings.use_pg_rewind
-
-
-def may_discard_diverged(v: View) -> bool:
-    return v.settings.remove_data_directory_on_diverged_timelines
-
-
-def may_discard_after_rewind(v: View) -> bool:
-    return v.settings.remove_data_directory_on_rewind_failure or v.settings.remove_data_directory_on_diverged_timelines
-
-
-def tried_enough(v: View) -> bool:
-    return v.memory.attempts >= 3
-
-
-def hook_pending(v: View) -> bool:
-    return bool(v.settings.pre_promote) and not v.memory.prepared
-
-
-def just_begun(v: View) -> bool:
-    """The agent has not settled on what it found at its start."""
-    return not v.memory.begun
-
-
-def stop_overdue(v: View) -> bool:
-    """An orderly stop takes longer than the operator allows (``primary_stop_timeout``; 0 sets no limit)."""
-    limit, asked = v.settings.primary_stop_timeout, v.memory.stop_asked_at
-    return limit > 0 and asked is not None and v.now - asked >= limit
-
-
-def switch_overdue(v: View) -> bool:
-    """The orderly stop for a change of leader has lasted a whole ttl: nobody may be leaderless for longer."""
-    asked = v.memory.stop_asked_at
-    return v.memory.goal is Goal.SWITCHOVER and asked is not None and v.now - asked >= v.settings.ttl
-
-
-def stop_very_overdue(v: View) -> bool:
-    """``pg_ctl_timeout`` after it was asked PostgreSQL is still there: no demotion is endless."""
-    asked = v.memory.stop_asked_at
-    bounded = v.settings.primary_stop_timeout > 0 and v.memory.goal not in (Goal.FOLLOW, Goal.REINIT)
-    return asked is not None and v.now - asked >= v.settings.pg_ctl_timeout and not bounded
-
-
-DRAINED_S = 12.0
-"""After so long the control file was surely read since the stop was asked."""
-
-
-def drained(v: View) -> bool:
-    """Its last checkpoint is on disk, and PostgreSQL is still there: it waits for receivers that may never end."""
-    asked = v.memory.stop_asked_at
-    return asked is not None and v.now - asked >= DRAINED_S and c.was_shut_down(v)
-
-
-def tail_safe(v: View) -> bool:
-    """Whoever may lead next has it all: this node itself, or a standby that shows it."""
-    end, polled, asked = v.postgres.data.checkpoint_lsn, v.peers, v.memory.stop_asked_at
-    if v.memory.goal is Goal.RESTART:
-        return True
-    if end is None or polled is None or asked is None or polled.asked_at < asked:
-        return False
-    return any(r.reached and r.running and r.in_recovery and r.tags.may_lead and r.lsn > end for r in polled.replies)
-
-
-def tail_asked(v: View) -> bool:
-    """The standbys were asked a moment ago."""
-    return v.peers is not None and v.now - v.peers.asked_at < 1.0
-
-
-def killed_in_vain(v: View) -> bool:
-    """The immediate stop was asked a second ago, and processes are still there."""
-    asked = v.memory.stop_asked_at
-    return v.memory.stop_mode in ("immediate", "kill") and asked is not None and v.now - asked >= 1.0
-
-
-def promote_stuck(v: View) -> bool:
-    """PostgreSQL was not told yet, or has not obeyed for a second."""
-    at = v.memory.promoted_at
-    return at is None or v.now - at >= 1.0 or refused("PutSync")(v) or refused("ClaimTimeline")(v)
-
-
 def about_to_stop(v: View) -> bool:
     return (
         (v.stopping and not v.settings.pause) or c.reinit_asked(v) or reason_to_restart(v) or copies.wait_for_start(v)
     )
-
-
-def follows_elsewhere(v: View) -> bool:
-    """This is a standby cluster, where nothing may be writable unless it is paused."""
-    return remote.is_set(v) and not v.settings.pause
-
-
-def guardless(v: View) -> bool:
-    """In service without a guard; in a paused cluster none is needed."""
-    return not c.guard_ready(v) and not v.settings.pause
-
-
-def guard_missing(v: View) -> bool:
-    """A guard has been asked for in vain for a whole ttl."""
-    since = v.memory.guardless_since
-    return since is not None and v.now - since >= v.settings.ttl
-
-
-def guard_overdue(v: View) -> bool:
-    """A promotion has waited five seconds for its guard."""
-    return v.now - v.memory.since >= 5.0
 
 
 S = State
@@ -261,7 +141,7 @@ TABLE: tuple[Row, ...] = (
         "the history that PostgreSQL still replays has parted from the leader's", wake_s=0.05),
     Row(480, S.STARTING, (job_failed("compare"),), S.STARTING, o.compare_failed,
         "the histories could not be compared"),
-    Row(485, S.STARTING, (c.long_begun, leader_ready, negated(c.verdict_known), negated(c.busy), negated(c.waiting)),
+    Row(485, S.STARTING, (c.long_begun, c.leader_ready, negated(c.verdict_known), negated(c.busy), negated(c.waiting)),
         S.STARTING, o.compare,
         "PostgreSQL does not get as far as to answer: its history is compared with the leader's"),
     Row(499, S.STARTING, (), S.STARTING, o.follow,
@@ -369,9 +249,9 @@ TABLE: tuple[Row, ...] = (
         "pre_promote forbade the promotion"),
     Row(618, S.CANDIDATE, (c.leads, c.in_recovery, job_done("pre_promote")), S.PROMOTING, o.promote,
         "the leader key was won, and pre_promote agrees", wake_s=0.02),
-    Row(620, S.CANDIDATE, (c.leads, c.in_recovery, hook_pending, negated(c.busy)), S.CANDIDATE, o.pre_promote,
+    Row(620, S.CANDIDATE, (c.leads, c.in_recovery, c.hook_pending, negated(c.busy)), S.CANDIDATE, o.pre_promote,
         "the leader key was won: pre_promote is asked", wake_s=0.1),
-    Row(621, S.CANDIDATE, (c.leads, c.in_recovery, hook_pending), S.CANDIDATE, o.nothing,
+    Row(621, S.CANDIDATE, (c.leads, c.in_recovery, c.hook_pending), S.CANDIDATE, o.nothing,
         "pre_promote is running", wake_s=0.2),
     Row(625, S.CANDIDATE, (c.leads, c.in_recovery), S.PROMOTING, o.promote,
         "the leader key was won", wake_s=0.02),
@@ -441,13 +321,14 @@ TABLE: tuple[Row, ...] = (
         "processes of the ended PostgreSQL linger", hold=False, wake_s=0.05),
     Row(745, S.PROMOTING, (c.answers, c.writable), S.PRIMARY, o.begin_to_lead,
         "PostgreSQL accepts writes", wake_s=0.0),
-    Row(748, S.PROMOTING, (guardless, c.in_recovery, guard_overdue), S.DEMOTING, stopper(Goal.HANDOVER, "immediate"),
+    Row(748, S.PROMOTING, (c.guardless, c.in_recovery, c.guard_overdue),
+        S.DEMOTING, stopper(Goal.HANDOVER, "immediate"),
         "no guard could be armed: PostgreSQL, already told to promote, is stopped", wake_s=0.05),
     Row(750, S.PROMOTING, (c.start_overdue,), S.DEMOTING, stopper(Goal.HANDOVER, "immediate"),
         "PostgreSQL did not become writable within primary_start_timeout", wake_s=0.05),
-    Row(755, S.PROMOTING, (c.answers, c.in_recovery, promote_stuck), S.PROMOTING, o.promote_again,
+    Row(755, S.PROMOTING, (c.answers, c.in_recovery, c.promote_stuck), S.PROMOTING, o.promote_again,
         "PostgreSQL is still in recovery: the promotion is asked again", wake_s=0.1),
-    Row(790, S.PROMOTING, (guardless,), S.PROMOTING, o.rearm,
+    Row(790, S.PROMOTING, (c.guardless,), S.PROMOTING, o.rearm,
         "a pause ended, or the guard was lost, while PostgreSQL starts: the guard is given the permit", wake_s=0.1),
     Row(799, S.PROMOTING, (), S.PROMOTING, o.say_replay,
         "PostgreSQL is on its way to being writable", wake_s=0.03),
@@ -508,11 +389,11 @@ TABLE: tuple[Row, ...] = (
         wake_s=0.05),
     Row(845, S.PRIMARY, (c.answers, c.in_recovery, negated(c.paused)), S.PROMOTING, o.promote,
         "PostgreSQL was restarted as a standby by other hands: it is promoted again", wake_s=0.02),
-    Row(848, S.PRIMARY, (guardless, guard_missing), S.DEMOTING, stopper(Goal.HANDOVER),
+    Row(848, S.PRIMARY, (c.guardless, c.guard_missing), S.DEMOTING, stopper(Goal.HANDOVER),
         "no guard could be had for a whole ttl: leadership is given up", wake_s=0.05),
     Row(849, S.PRIMARY, (c.watchdog_missing,), S.DEMOTING, stopper(Goal.HANDOVER),
         "the watchdog device, which leading requires, could not be had for a whole ttl", wake_s=0.05),
-    Row(850, S.PRIMARY, (guardless,), S.PRIMARY, o.rearm,
+    Row(850, S.PRIMARY, (c.guardless,), S.PRIMARY, o.rearm,
         "the guard does not answer: it is started again and given the permit", wake_s=0.5),
     Row(860, S.PRIMARY, (reason_to_restart,), S.DEMOTING, stopper(Goal.RESTART, "fast", "restart"),
         "an operator asked for a restart", wake_s=0.05),
@@ -531,14 +412,14 @@ TABLE: tuple[Row, ...] = (
     Row(899, S.PRIMARY, (), S.PRIMARY, o.lead,
         "it leads"),
     # --- demoting: PostgreSQL is being stopped ---
-    Row(905, S.DEMOTING, (c.gone, goal_is(Goal.RESTART), c.leads, negated(c.stopping), negated(c.unwatched),
+    Row(905, S.DEMOTING, (c.gone, c.goal_is(Goal.RESTART), c.leads, negated(c.stopping), negated(c.unwatched),
         negated(remote.is_set)), S.PROMOTING, o.start_primary,
         "PostgreSQL is stopped and starts again", wake_s=0.05),
-    Row(908, S.DEMOTING, (c.gone, goal_is(Goal.REINIT), negated(c.holds_term), stalls.copy_stopped,
+    Row(908, S.DEMOTING, (c.gone, c.goal_is(Goal.REINIT), negated(c.holds_term), stalls.copy_stopped,
         negated(source_known)), S.FENCED, o.stopped,
         "PostgreSQL was stopped for a new copy, but nobody is there any more to take it from: this one is kept",
         wake_s=0.0),
-    Row(910, S.DEMOTING, (c.gone, goal_is(Goal.REINIT), negated(c.holds_term)), S.VACANT, o.reinit_aside,
+    Row(910, S.DEMOTING, (c.gone, c.goal_is(Goal.REINIT), negated(c.holds_term)), S.VACANT, o.reinit_aside,
         "PostgreSQL is stopped and its copy is moved aside", wake_s=0.0),
     Row(915, S.DEMOTING, (c.gone, c.holds_term), S.FENCED, o.resign,
         "PostgreSQL is stopped: the leader key is given up", hold=False, wake_s=0.0),
@@ -546,21 +427,21 @@ TABLE: tuple[Row, ...] = (
         "PostgreSQL is stopped", wake_s=0.0),
     Row(925, S.DEMOTING, (c.down,), S.DEMOTING, o.kill_orphans,
         "processes of the ended PostgreSQL linger", hold=False, wake_s=0.05),
-    Row(930, S.DEMOTING, (killed_in_vain,), S.DEMOTING, o.kill,
+    Row(930, S.DEMOTING, (c.killed_in_vain,), S.DEMOTING, o.kill,
         "the immediate stop did not end PostgreSQL: every process is killed", hold=False, wake_s=0.2),
     Row(935, S.DEMOTING, (c.holds_term, c.permit_near_end, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the permit ends soon: PostgreSQL is stopped at once", hold=False, wake_s=0.05),
-    Row(938, S.DEMOTING, (switch_overdue, c.stopping_fast, c.leads, negated(c.stopping)), S.DEMOTING,
+    Row(938, S.DEMOTING, (c.switch_overdue, c.stopping_fast, c.leads, negated(c.stopping)), S.DEMOTING,
         o.call_switch_off, "the change of leader takes too long: PostgreSQL is to start again here", wake_s=0.05),
-    Row(940, S.DEMOTING, (stop_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
+    Row(940, S.DEMOTING, (c.stop_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the orderly stop takes longer than primary_stop_timeout", wake_s=0.05),
-    Row(942, S.DEMOTING, (drained, tail_safe, c.stopping_fast), S.DEMOTING, o.stop_immediately,
+    Row(942, S.DEMOTING, (c.drained, c.tail_safe, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "all it wrote is on disk and where it is needed: a receiver that does not end is not waited for", wake_s=0.05),
-    Row(943, S.DEMOTING, (drained, negated(tail_asked), c.stopping_fast), S.DEMOTING, o.ask_peers,
+    Row(943, S.DEMOTING, (c.drained, negated(c.tail_asked), c.stopping_fast), S.DEMOTING, o.ask_peers,
         "a receiver holds the stop up: the standbys are asked whether they have all that was written", wake_s=0.1),
-    Row(945, S.DEMOTING, (stop_very_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
+    Row(945, S.DEMOTING, (c.stop_very_overdue, c.stopping_fast), S.DEMOTING, o.stop_immediately,
         "the orderly stop takes longer than pg_ctl_timeout", wake_s=0.05),
-    Row(990, S.DEMOTING, (goal_is(Goal.LEASE),), S.DEMOTING, o.nothing,
+    Row(990, S.DEMOTING, (c.goal_is(Goal.LEASE),), S.DEMOTING, o.nothing,
         "PostgreSQL is being stopped because the lease ends", hold=False, wake_s=0.05),
     Row(999, S.DEMOTING, (), S.DEMOTING, o.nothing,
         "PostgreSQL is being stopped in good order", wake_s=0.1),
@@ -588,7 +469,7 @@ TABLE: tuple[Row, ...] = (
     Row(1011, S.FENCED, (c.leads, c.unwritable, negated(c.poll_fresh), negated(c.paused), negated(c.guard_fired),
         negated(c.handing_over), negated(disks.disk_unfit)), S.FENCED, o.ask_peers,
         "this node holds the leader key: before anything is writable, the peers are asked", wake_s=0.0),
-    Row(1012, S.FENCED, (c.leads, c.writable, negated(follows_elsewhere)), S.PRIMARY, o.adopt,
+    Row(1012, S.FENCED, (c.leads, c.writable, negated(c.follows_elsewhere)), S.PRIMARY, o.adopt,
         "the running primary is found under its own lease, and goes on", wake_s=0.0),
     Row(1013, S.FENCED, (c.leads, c.watchdog_due, negated(c.writable), negated(c.guard_fired), negated(c.handing_over)),
         S.FENCED, o.open_watchdog,
@@ -639,7 +520,7 @@ TABLE: tuple[Row, ...] = (
         "PostgreSQL is not started: its disk does not take what a start needs", wake_s=1.0),
     Row(1042, S.FENCED, (c.waiting,), S.FENCED, o.nothing,
         "the last try failed: a pause before the next", wake_s=0.5),
-    Row(1044, S.FENCED, (unfinished("rewinding"), replaceable), S.VACANT, o.discard_failed_rewind,
+    Row(1044, S.FENCED, (unfinished("rewinding"), c.replaceable), S.VACANT, o.discard_failed_rewind,
         "a rewind was interrupted and can't be taken up again: the copy is moved aside", wake_s=0.0),
     Row(1046, S.FENCED, (unfinished("rewinding"),), S.FENCED, o.nothing,
         "a rewind was interrupted, and there is no primary to clone from instead", wake_s=1.0),
@@ -655,15 +536,15 @@ TABLE: tuple[Row, ...] = (
         "the histories were compared", wake_s=0.0),
     Row(1057, S.FENCED, (c.diverged, stalls.copy_stopped), S.VACANT, o.discard_diverged,
         "this copy can't become consistent any more: it is moved aside", wake_s=0.0),
-    Row(1058, S.FENCED, (c.diverged, may_rewind, negated(tried_enough)), S.REWINDING, o.rewind,
+    Row(1058, S.FENCED, (c.diverged, c.may_rewind, negated(c.tried_enough)), S.REWINDING, o.rewind,
         "this history has parted from the leader's: it is rewound", wake_s=0.5),
-    Row(1060, S.FENCED, (c.diverged, may_discard_diverged), S.VACANT, o.discard_diverged,
+    Row(1060, S.FENCED, (c.diverged, c.may_discard_diverged), S.VACANT, o.discard_diverged,
         "this history has parted from the leader's: the copy is moved aside", wake_s=0.0),
     Row(1062, S.FENCED, (c.diverged,), S.FAILED, o.need_operator,
         "this history has parted from the leader's, and neither pg_rewind nor a new copy is allowed"),
     Row(1064, S.FENCED, (c.verdict_known,), S.STARTING, o.start_standby,
         "this history is part of the leader's: PostgreSQL follows it", wake_s=0.1),
-    Row(1066, S.FENCED, (c.was_standby, negated(goal_is(Goal.FOLLOW))), S.STARTING, o.start_standby,
+    Row(1066, S.FENCED, (c.was_standby, negated(c.goal_is(Goal.FOLLOW))), S.STARTING, o.start_standby,
         "it was a standby and is started as one", wake_s=0.1),
     Row(1068, S.FENCED, (job_failed("compare"),), S.FENCED, o.compare_failed,
         "the histories could not be compared", wake_s=0.5),
@@ -671,7 +552,7 @@ TABLE: tuple[Row, ...] = (
         "the histories are being compared", wake_s=0.5),
     Row(1071, S.FENCED, (c.remote_unasked,), S.STARTING, o.start_standby,
         "the remote primary can't be asked: PostgreSQL is started read-only, and compared later", wake_s=0.1),
-    Row(1072, S.FENCED, (leader_ready,), S.FENCED, o.compare,
+    Row(1072, S.FENCED, (c.leader_ready,), S.FENCED, o.compare,
         "before it follows, its history is compared with the leader's", wake_s=0.2),
     Row(1099, S.FENCED, (), S.FENCED, o.nothing,
         "the leader is not yet a running primary", wake_s=0.2),
@@ -686,10 +567,10 @@ TABLE: tuple[Row, ...] = (
         "the history was rewound", wake_s=0.1),
     Row(1128, S.REWINDING, (job_failed("rewind"), c.source_away), S.FENCED, o.rewind_failed,
         "pg_rewind could not reach its source: it is tried again"),
-    Row(1130, S.REWINDING, (job_failed("rewind"), tried_enough, may_discard_after_rewind),
+    Row(1130, S.REWINDING, (job_failed("rewind"), c.tried_enough, c.may_discard_after_rewind),
         S.VACANT, o.discard_failed_rewind,
         "pg_rewind failed: the copy is moved aside", wake_s=0.0),
-    Row(1135, S.REWINDING, (job_failed("rewind"), tried_enough), S.FAILED, o.need_operator,
+    Row(1135, S.REWINDING, (job_failed("rewind"), c.tried_enough), S.FAILED, o.need_operator,
         "pg_rewind failed, and a new copy is not allowed"),
     Row(1140, S.REWINDING, (job_failed("rewind"),), S.FENCED, o.rewind_failed,
         "pg_rewind failed: it is tried again"),

@@ -44,3 +44,8 @@ def restart_overdue(v: View, one: Pending) -> bool:
     """A restart has taken longer than the operator allowed for it."""
     allowed = one.intent.body.get("timeout") if one.intent.kind == "restart" else None
     return allowed is not None and v.now - one.intent.received_at >= parse_seconds(allowed)
+
+
+def just_begun(v: View) -> bool:
+    """The agent has not settled on what it found at its start."""
+    return not v.memory.begun

@@ -185,3 +185,7 @@ def overtaken(v: View) -> bool:
     known = max(int(own_contender(v).timeline), int(claimed or 0))
     replies = [reply for reply in v.peers.replies if reply.reached and not reply.stray] if v.peers else []
     return any(reply.leads or int(reply.timeline) > known for reply in replies)
+
+
+def hook_pending(v: View) -> bool:
+    return bool(v.settings.pre_promote) and not v.memory.prepared

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from haagent.core import failsafe, remote
+from haagent.core.conditions.leadership import led_by_other
 from haagent.core.conditions.postgres import was_standby
 from haagent.core.conditions.protection import leads
 from haagent.core.facts import Goal, Upstream, View
@@ -158,3 +159,25 @@ def streaming(v: View) -> bool:
     if receiver is None or source is None or receiver.status != "streaming":
         return False
     return receiver.sender_host in source.hosts and receiver.sender_port == source.port
+
+
+def leader_ready(v: View) -> bool:
+    """The leader runs as what it leads as, so that histories can be compared with its own, or with the remote one."""
+    return leader_member_facts(v) is not None or remote.source(v) is not None
+
+
+def replaceable(v: View) -> bool:
+    """There is another copy: that of a leader, or the remote primary's."""
+    return (led_by_other(v) and leader_ready(v)) or remote.is_known(v)
+
+
+def may_rewind(v: View) -> bool:
+    return v.settings.use_pg_rewind
+
+
+def may_discard_diverged(v: View) -> bool:
+    return v.settings.remove_data_directory_on_diverged_timelines
+
+
+def may_discard_after_rewind(v: View) -> bool:
+    return v.settings.remove_data_directory_on_rewind_failure or v.settings.remove_data_directory_on_diverged_timelines

@@ -47,3 +47,13 @@ def refused(action: str) -> Condition:
 def campaign_failed(v: View) -> bool:
     """The last try for the leader key came to nothing, at whatever step."""
     return any(o.action in ("EnsureGuard", "Depose", "Campaign") and not o.ok for o in v.outcomes)
+
+
+def tried_enough(v: View) -> bool:
+    return v.memory.attempts >= 3
+
+
+def promote_stuck(v: View) -> bool:
+    """PostgreSQL was not told yet, or has not obeyed for a second."""
+    at = v.memory.promoted_at
+    return at is None or v.now - at >= 1.0 or refused("PutSync")(v) or refused("ClaimTimeline")(v)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haagent.core import failsafe, lease, mixed, synchrony
+from haagent.core import failsafe, lease, mixed, remote, synchrony
 from haagent.core.conditions.postgres import writable
 from haagent.core.conditions.protection import may_lead_here
 from haagent.core.facts import Heartbeat, View
@@ -179,3 +179,8 @@ def foreign_system(v: View) -> bool:
 def soon(v: View, at: Instant | None, longest: float) -> float:
     """How long to sleep so as to be awake at an instant to come, at most ``longest`` seconds."""
     return longest if at is None or at <= v.now else min(longest, at - v.now)
+
+
+def follows_elsewhere(v: View) -> bool:
+    """This is a standby cluster, where nothing may be writable unless it is paused."""
+    return remote.is_set(v) and not v.settings.pause

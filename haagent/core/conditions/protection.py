@@ -96,3 +96,19 @@ def fence_missing(v: View) -> str | None:
 def resumable(v: View) -> bool:
     """The leader key's term is the one that this node's previous agent held."""
     return v.leader is not None and v.memory.resumable == (v.leader.term, v.leader.lease_id)
+
+
+def guardless(v: View) -> bool:
+    """In service without a guard; in a paused cluster none is needed."""
+    return not guard_ready(v) and not v.settings.pause
+
+
+def guard_missing(v: View) -> bool:
+    """A guard has been asked for in vain for a whole ttl."""
+    since = v.memory.guardless_since
+    return since is not None and v.now - since >= v.settings.ttl
+
+
+def guard_overdue(v: View) -> bool:
+    """A promotion has waited five seconds for its guard."""
+    return v.now - v.memory.since >= 5.0
