@@ -233,7 +233,7 @@ TABLE: tuple[Row, ...] = (
         "the agent was asked to stop"),
     Row(606, S.CANDIDATE, (c.holds_term, c.lease_lost), S.FENCED, o.resign,
         "the leader key was won and lost again", hold=False, wake_s=0.0),
-    Row(607, S.CANDIDATE, (remote.is_set, c.leads, c.answers, c.in_recovery), S.STANDBY_LEADER, following.begin,
+    Row(607, S.CANDIDATE, (remote.is_set, c.leads, c.in_recovery), S.STANDBY_LEADER, following.begin,
         "the leader key was won: this node follows the remote primary", wake_s=0.0),
     Row(608, S.CANDIDATE, (c.won_unheard, negated(c.barred), negated(c.votes_missing)), S.CANDIDATE, o.reclaim,
         "the leader key was won, but the answer was lost: it is asked for once more", wake_s=0.05),

@@ -364,3 +364,11 @@ def test_a_primary_that_a_new_agent_finds_is_not_taken_over_while_etcd_is_silent
     assert decide(view).memory.state is not State.PRIMARY
     paused = replace(view, settings=replace(FOLLOWS, pause=True))
     assert decide(paused).row == 1012
+
+
+def test_a_winner_whose_postgresql_does_not_answer_just_now_follows_all_the_same() -> None:
+    """A promotion is what the table would order next: the plan would break its law, and the agent would end."""
+    silent = replace(a_standby(), unreachable_since=NOW)
+    memory = a_memory(State.CANDIDATE)
+    plan = decide(a_view(settings=FOLLOWS, postgres=silent, lease=a_lease(), memory=memory))
+    assert (plan.row, plan.memory.state) == (607, State.STANDBY_LEADER)
