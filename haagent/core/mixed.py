@@ -61,8 +61,7 @@ def _asked_to_leave(v: View, name: str) -> bool:
     request = v.snapshot.failover if v.snapshot else None
     if request is None or request.empty or request.candidate == name:
         return False
-    due = request.scheduled_epoch is None or request.scheduled_epoch <= v.wall
-    return due and request.leader in (None, name)
+    return request.due(v.wall) and request.leader in (None, name)
 
 
 def handed_over(v: View) -> bool:

@@ -318,7 +318,7 @@ def request_done(v: View) -> tuple[Action, ...]:
     request = v.snapshot.failover if v.snapshot else None
     if request is None or request.empty:
         return ()
-    mine = request.candidate == v.me.name and (request.scheduled_epoch is None or request.scheduled_epoch <= v.wall)
+    mine = request.candidate == v.me.name and request.due(v.wall)
     passed = request.leader is not None and request.leader != v.me.name
     return (PutFailover(None, None, None, request.revision),) if mine or passed else ()
 

@@ -23,7 +23,7 @@ CLEARED_BY = (Promote, StartPrimary, Clone, Initialize, MoveAside)
 def noted(v: View) -> str | None:
     """That this node's timeline was made without a term, in words; None while nothing is known of that."""
     timeline = v.memory.standing.stray
-    if timeline is None or remote.proven(v) or _lacks_nothing(v) or _like_all_others(v):
+    if timeline is None or remote.proven(v) or synchrony.led_last(v) or _like_all_others(v):
         return None
     return (
         f"its PostgreSQL was promoted without the leader key, to timeline {timeline}, and may lack commits that others "
@@ -57,18 +57,9 @@ def standing(v: View, *, streams: bool) -> Standing:
     return Standing(True, None if cleared else known.stray)
 
 
-def after(found: Standing, actions: tuple[Action, ...]) -> Standing:
-    """What is to be remembered once these are done: a term, or another copy, clears it."""
-    return Standing() if any(isinstance(action, CLEARED_BY) for action in actions) else found
-
-
 def remembered(v: View, actions: tuple[Action, ...], stored: Standing) -> tuple[Standing, tuple[Action, ...]]:
-    """What is remembered with this plan; its disk is told first when that is something new.
-
-    In a standby cluster a rewind to the remote primary clears it as well: there may be no leader to follow.
-    """
-    rewinds = any(isinstance(action, Rewind) and action.source == remote.source(v) for action in actions)
-    found = Standing() if rewinds else after(v.memory.standing, actions)
+    """What is remembered with this plan; its disk is told first when that is something new."""
+    found = Standing() if any(_clears(v, action) for action in actions) else v.memory.standing
     return found, (RememberStanding(found), *actions) if found != stored else actions
 
 
@@ -79,10 +70,10 @@ def kept(found: object) -> Standing:
     return Standing(stored.get("stood") is True, Timeline(timeline) if isinstance(timeline, int) else None)
 
 
-def _lacks_nothing(v: View) -> bool:
-    """It was the last leader of a synchronous mode: whatever was acknowledged since is on it."""
-    found = synchrony.key(v)
-    return found is not None and found.leader == v.me.name
+def _clears(v: View, action: Action) -> bool:
+    """A term, or another copy; in a standby cluster, which may have no leader to follow, a rewind to the remote too."""
+    to_remote = isinstance(action, Rewind) and action.source == remote.source(v)
+    return to_remote or isinstance(action, CLEARED_BY)
 
 
 def _like_all_others(v: View) -> bool:

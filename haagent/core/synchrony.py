@@ -55,6 +55,12 @@ def key(v: View) -> SyncKey | None:
     return found if found is not None and found.leader is not None and is_on(v) else None
 
 
+def led_last(v: View) -> bool:
+    """By the ``sync`` key this node was the last leader: whatever was acknowledged is on it."""
+    found = key(v)
+    return found is not None and found.leader == v.me.name
+
+
 def electorate(found: SyncKey) -> Electors:
     """Who may lead besides the leader that the key names."""
     return electors(found.quorum, found.standbys)
@@ -72,7 +78,7 @@ def forced(v: View) -> bool:
 def objection(v: View) -> str | None:
     """Why this node may not be elected in a synchronous mode, in words with numbers; None when it may be."""
     found = key(v)
-    if found is None or found.leader == v.me.name or forced(v):
+    if found is None or led_last(v) or forced(v):
         return None
     if v.me.name in electorate(found).members:
         return None
@@ -103,7 +109,7 @@ def _override(v: View) -> str:
 def votes_missing(v: View) -> str | None:
     """Why the peers' answers do not yet prove that this node holds every acknowledged commit; None when they do."""
     found = key(v)
-    if found is None or found.leader == v.me.name or forced(v):
+    if found is None or led_last(v) or forced(v):
         return None
     of = electorate(found)
     replies = v.peers.replies if v.peers else ()

@@ -6,7 +6,6 @@ postmaster itself while nobody has collected its exit status.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +22,9 @@ def remove_stale_locks(settings: PostgresSettings) -> None:
         return
     for lock in _socket_locks(settings, left):
         if _names(lock, settings.data_dir):
-            _remove(lock)
+            lock.unlink(missing_ok=True)
     if left is not None:
-        _remove(settings.data_dir / "postmaster.pid")
+        (settings.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _socket_locks(settings: PostgresSettings, left: PidFile | None) -> Iterator[Path]:
@@ -46,8 +45,3 @@ def _names(lock: Path, data_dir: Path) -> bool:
         and len(lines) > 1
         and os.path.realpath(lines[1].strip()) == os.path.realpath(data_dir)
     )
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)

@@ -87,8 +87,7 @@ def _prepare(data_dir: Path, method: BootstrapMethod) -> dict[str, str]:
             )
         return {}
     for name in SIGNALS:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(data_dir / name)
+        (data_dir / name).unlink(missing_ok=True)
     auto = data_dir / "postgresql.auto.conf"
     text = read_text(auto)
     if text is not None:

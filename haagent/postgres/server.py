@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import pwd
@@ -113,11 +112,9 @@ def write_passfile(settings: PostgresSettings, config: ServerConfig) -> None:
 def _set_role(settings: PostgresSettings, *, primary: bool) -> None:
     """The signal files that make it a standby or not, and nothing in ALTER SYSTEM's file that says otherwise."""
     signal_file = settings.data_dir / "standby.signal"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(settings.data_dir / "recovery.signal")
+    (settings.data_dir / "recovery.signal").unlink(missing_ok=True)
     if primary:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(signal_file)
+        signal_file.unlink(missing_ok=True)
     elif not signal_file.exists():
         write_atomically(signal_file, "")
     auto = settings.data_dir / "postgresql.auto.conf"

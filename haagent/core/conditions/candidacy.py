@@ -100,7 +100,7 @@ def asked_to_lead(v: View) -> bool:
     request = v.snapshot.failover if v.snapshot else None
     if request is None or request.candidate != v.me.name:
         return False
-    return request.scheduled_epoch is None or request.scheduled_epoch <= v.wall
+    return request.due(v.wall)
 
 
 def _names_other(v: View) -> bool:

@@ -6,6 +6,9 @@ from haagent.core.conditions.postgres import was_shut_down
 from haagent.core.conditions.words import Condition
 from haagent.core.facts import Goal, View
 
+DRAINED_S = 12.0
+"""After so long the control file was surely read since the stop was asked."""
+
 
 def handing_over(v: View) -> bool:
     return v.memory.goal in (Goal.HANDOVER, Goal.LEASE, Goal.SWITCHOVER, Goal.SHUTDOWN)
@@ -25,31 +28,24 @@ def goal_is(goal: Goal) -> Condition:
 
 def stop_overdue(v: View) -> bool:
     """An orderly stop takes longer than the operator allows (``primary_stop_timeout``; 0 sets no limit)."""
-    limit, asked = v.settings.primary_stop_timeout, v.memory.stop_asked_at
-    return limit > 0 and asked is not None and v.now - asked >= limit
+    limit = v.settings.primary_stop_timeout
+    return limit > 0 and _lasts(v, limit)
 
 
 def switch_overdue(v: View) -> bool:
     """The orderly stop for a change of leader has lasted a whole ttl: nobody may be leaderless for longer."""
-    asked = v.memory.stop_asked_at
-    return v.memory.goal is Goal.SWITCHOVER and asked is not None and v.now - asked >= v.settings.ttl
+    return v.memory.goal is Goal.SWITCHOVER and _lasts(v, v.settings.ttl)
 
 
 def stop_very_overdue(v: View) -> bool:
     """``pg_ctl_timeout`` after it was asked PostgreSQL is still there: no demotion is endless."""
-    asked = v.memory.stop_asked_at
     bounded = v.settings.primary_stop_timeout > 0 and v.memory.goal not in (Goal.FOLLOW, Goal.REINIT)
-    return asked is not None and v.now - asked >= v.settings.pg_ctl_timeout and not bounded
-
-
-DRAINED_S = 12.0
-"""After so long the control file was surely read since the stop was asked."""
+    return not bounded and _lasts(v, v.settings.pg_ctl_timeout)
 
 
 def drained(v: View) -> bool:
     """Its last checkpoint is on disk, and PostgreSQL is still there: it waits for receivers that may never end."""
-    asked = v.memory.stop_asked_at
-    return asked is not None and v.now - asked >= DRAINED_S and was_shut_down(v)
+    return _lasts(v, DRAINED_S) and was_shut_down(v)
 
 
 def tail_safe(v: View) -> bool:
@@ -69,5 +65,10 @@ def tail_asked(v: View) -> bool:
 
 def killed_in_vain(v: View) -> bool:
     """The immediate stop was asked a second ago, and processes are still there."""
+    return v.memory.stop_mode in ("immediate", "kill") and _lasts(v, 1.0)
+
+
+def _lasts(v: View, seconds: float) -> bool:
+    """The stop was asked for at least so long ago."""
     asked = v.memory.stop_asked_at
-    return v.memory.stop_mode in ("immediate", "kill") and asked is not None and v.now - asked >= 1.0
+    return asked is not None and v.now - asked >= seconds

@@ -78,6 +78,10 @@ class FailoverKey:
     def empty(self) -> bool:
         return self.leader is None and self.candidate is None
 
+    def due(self, wall: float) -> bool:
+        """Whether its time has come by that wall clock; without a schedule it has."""
+        return self.scheduled_epoch is None or self.scheduled_epoch <= wall
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
