@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.contract.listening import stop_listening
+
 
 class Wire(ABC):
     """Listens on a port of its own while it serves; ``url`` tells where."""
@@ -17,6 +19,8 @@ class Wire(ABC):
         parts = urlsplit(target)
         self._host, self._port = parts.hostname, parts.port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._over = False
         self.url = ""
 
     @abstractmethod
@@ -34,17 +38,28 @@ class Wire(ABC):
         try:
             yield self
         finally:
-            server.close()
+            self._over = True
+            await stop_listening(server)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            for end in self._ends:
+                end.transport.abort()
+            await asyncio.gather(*(end.wait_closed() for end in self._ends), return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._ends.add(writer)
+        if self._over:
+            return
+        self._start(self._hand_on(reader, writer))
+
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
             writer.close()
             return
+        self._ends.add(there_writer)
         self._start(self._ask(reader, there_writer))
         self._start(self._answer(there_reader, writer))
 
