@@ -46,8 +46,8 @@ class KeeperPorts(Protocol):
 class Keeper:
     """Holds the one lease of this node."""
 
-    def __init__(self, name: str, ports: KeeperPorts, wake: Callable[[str], None]) -> None:
-        self._name, self._wake = name, wake
+    def __init__(self, name: str, ports: KeeperPorts, wake: Callable[[str], None], lost: Callable[[], None]) -> None:
+        self._name, self._wake, self._lost = name, wake, lost
         self._dcs, self._guard, self._fence, self._clock = ports.dcs, ports.guard, ports.fence, ports.clock
         self._watchdog = ports.watchdog
         self._facts = LeaseFacts()
@@ -145,7 +145,7 @@ class Keeper:
             # A permit that rests on promises outlives the key: nobody takes it before the permit ends.
             if not self._open_ended and self._facts.vouched_until is None:
                 self._fence.refuse(term)
-            self._wake("lease lost")
+            self._lost()
             return
         self._next_lease, self._granted_ttl = None, ttl
         self.unrenewed.clear()

@@ -88,7 +88,7 @@ class Agent:
         self._next_intent = 1
         self._stopping = self._ended = self._reread = False
         self._observer = Observer(ports.dcs, ports.postgres, ports.clock)
-        self._keeper = Keeper(me.name, ports, self.wake)
+        self._keeper = Keeper(me.name, ports, self.wake, self._lease_lost)
         self._jobs = Jobs(ports.clock, self.wake)
         self._hooks = Hooks(ports.postgres, callbacks or {}, me.scope)
         self._paused = bool(ports.store.load().get("paused"))
@@ -309,6 +309,10 @@ class Agent:
         else:
             return
         self._told_at = view.now
+
+    def _lease_lost(self) -> None:
+        self._observer.hurry()
+        self.wake("lease lost")
 
     def _postgres_ended(self, reason: str) -> None:
         self._ended = True

@@ -17,6 +17,8 @@ PROBE_TIMEOUT_S = 1.0
 FRESH_S, IDLE_FRESH_S = 0.1, 1.0
 """A snapshot this young, with no sign of a change since, need not be read again: at any time, and while PostgreSQL is
 waited for, which wakes the loop many times a second."""
+LOST_PATIENCE_S = 1.0
+"""So long etcd is waited for once the lease is lost: it can tell that the key only vanished, else PostgreSQL stops."""
 AWAITING_POSTGRES = frozenset({State.STARTING, State.PROMOTING, State.DEMOTING, State.FENCED})
 
 
@@ -27,11 +29,17 @@ class Observer:
         self._dcs, self._postgres, self._clock = dcs, postgres, clock
         self._cluster = ClusterFacts()
         self._stale = True
+        self._reading: asyncio.Timeout | None = None
         self._silence = Lasting(log, clock, "etcd answers again")
 
     def mark_stale(self) -> None:
         """The cluster's keys may have changed: the next look reads them anew."""
         self._stale = True
+
+    def hurry(self) -> None:
+        """The lease was lost: a read that is under way ends soon."""
+        if self._reading is not None and self._reading.when() is None:
+            self._reading.reschedule(asyncio.get_running_loop().time() + LOST_PATIENCE_S)
 
     async def look(self, settings: Settings, lease: LeaseFacts, state: State) -> tuple[PostgresFacts, ClusterFacts]:
         """PostgreSQL and the cluster, looked at side by side."""
@@ -56,20 +64,26 @@ class Observer:
 
     async def _read(self, now: Instant, timeout: float) -> None:
         try:
-            snapshot = await self._dcs.snapshot(timeout)
-        except PortError as why:
+            async with asyncio.timeout(None) as self._reading:
+                snapshot = await self._dcs.snapshot(timeout)
+        except (PortError, TimeoutError) as error:
+            why = str(error) or f"the lease was lost, and it had {LOST_PATIENCE_S:g} s more for its answer"
             since = self._cluster.silent_since
             self._cluster = ClusterFacts(
-                self._cluster.snapshot, self._cluster.seen_at, now if since is None else since, str(why)
+                self._cluster.snapshot, self._cluster.seen_at, now if since is None else since, why
             )
             self._silence.goes_on(f"etcd does not answer: {why}")
         else:
             self._silence.is_over()
             self._cluster = ClusterFacts(snapshot, now)
+        finally:
+            self._reading = None
 
     @staticmethod
     def _patience(settings: Settings, lease: LeaseFacts, now: Instant) -> float:
         """A leader waits for the DCS no longer than until it must stop PostgreSQL."""
+        if lease.lost is not None:
+            return min(settings.retry_timeout, LOST_PATIENCE_S)
         if lease.demote_at is None:
             return settings.retry_timeout
         return min(settings.retry_timeout, max(0.2, lease.demote_at - now))

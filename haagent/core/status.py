@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from haagent.core import disks, failsafe, publish, slots, stray
+from haagent.core import disks, failsafe, publish, slots, stray, timelines
 from haagent.core.advice import advice, not_eligible
 from haagent.core.conditions import fence_missing, leads, watchdog_allows
 from haagent.core.facts import Member, ServerFacts, Snapshot, View, WatchdogFacts
@@ -194,6 +194,8 @@ def _own_part(view: View) -> dict[str, Any]:
         part["unreachable_why"] = view.postgres.unreachable_why
     if (trouble := disks.trouble(view) or stray.noted(view) or fence_missing(view)) is not None:
         part["unfit"] = trouble
+    if known := max(timelines.newest_here(view), memory.claim[1] if memory.claim else 0):
+        part["newest_timeline"] = int(known)
     if (timeline := view.memory.standing.stray) is not None:
         part["stray_timeline"] = int(timeline)
     if lacks := lacking_slots(view):

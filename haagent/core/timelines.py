@@ -87,14 +87,22 @@ def needs_look(own: History, fork: Fork) -> bool:
 
 def newest_known(v: View) -> Timeline:
     """The newest timeline that this node, a peer or the DCS knows to have been made."""
-    snapshot, server = v.cluster.snapshot, v.postgres.server
-    known = [v.postgres.data.heard, v.postgres.data.timeline or 0, server.timeline if server else 0]
+    snapshot = v.cluster.snapshot
+    known: list[int] = [newest_here(v)]
     if snapshot is not None:
         known += [line.timeline + 1 for line in snapshot.history]
         known += [member.timeline for member in snapshot.members if member.timeline is not None]
     if v.peers is not None:
-        known += [reply.timeline for reply in v.peers.replies if reply.reached]
-    return Timeline(max(int(number) for number in known))
+        known += [max(reply.timeline, reply.newest_timeline) for reply in v.peers.replies if reply.reached]
+    return Timeline(max(known))
+
+
+def newest_here(v: View) -> Timeline:
+    """The newest timeline that this node's own disk and server tell of; 0 when they tell of none."""
+    server = v.postgres.server
+    return max(
+        v.postgres.data.heard, v.postgres.data.timeline or Timeline(0), server.timeline if server else Timeline(0)
+    )
 
 
 def number_claimed(v: View) -> Timeline | None:

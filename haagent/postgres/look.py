@@ -27,7 +27,7 @@ class Look:
     standby_signal: bool = False
     heard: Timeline = Timeline(0)
     bound: Timeline = Timeline(0)
-    """The newest timelines of a standby's .history files: of all, and of those that it has no WAL of."""
+    """The newest of the .history files: of all (0 under a primary), and of those that a standby has no WAL of."""
     control_key: ControlKey | None = None
     postmaster: Process | None = None
     pid_file: PidFile | None = None
@@ -62,7 +62,7 @@ def look(settings: PostgresSettings) -> Look:
         detail=detail,
         marker=marker,
         standby_signal=standby,
-        heard=newest_heard(data_dir) if standby else Timeline(0),
+        heard=newest_heard(data_dir) if standby or postmaster is None else Timeline(0),
         bound=bound_for(data_dir) if standby else Timeline(0),
         control_key=key,
         postmaster=postmaster,

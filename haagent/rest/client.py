@@ -192,6 +192,7 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
         in_recovery=not writes,
         leads=leads,
         timeline=Timeline(_count(document, "timeline")),
+        newest_timeline=Timeline(_count(own, "newest_timeline")),
         lsn=Lsn(_count(xlog, "location") if writes else max(received, replayed)),
         replayed_lsn=Lsn(_count(xlog, "location") if writes else replayed),
         tags=read_tags(_mapping(document.get("tags"))),

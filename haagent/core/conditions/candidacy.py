@@ -177,14 +177,14 @@ def outdated(v: View) -> bool:
 
 
 def overtaken(v: View) -> bool:
-    """A peer leads too, or is on a timeline that etcd knows no claim of: it was set back, and the leader key with it.
+    """A peer leads too, or has a timeline that etcd knows no claim of: it was set back, and the leader key with it.
 
     A timeline that this node made itself, and of which its control file does not know yet, was claimed.
     """
     claimed = v.snapshot.claimed if v.snapshot else None
     known = max(int(own_contender(v).timeline), int(claimed or 0))
     replies = [reply for reply in v.peers.replies if reply.reached and not reply.stray] if v.peers else []
-    return any(reply.leads or int(reply.timeline) > known for reply in replies)
+    return any(reply.leads or max(reply.timeline, reply.newest_timeline) > known for reply in replies)
 
 
 def hook_pending(v: View) -> bool:

@@ -21,6 +21,8 @@ class PeerReply:
     leads: bool = False
     """It answered that it is a primary that holds the leader key."""
     timeline: Timeline = Timeline(0)
+    newest_timeline: Timeline = Timeline(0)
+    """The newest that it knows to be made, or claimed itself; also while its PostgreSQL is down and has no position."""
     lsn: Lsn = Lsn(0)
     replayed_lsn: Lsn = Lsn(0)
     tags: Tags = Tags()

@@ -37,7 +37,7 @@ class DataFacts:
     checkpoint_lsn: Lsn | None = None
     standby_signal: bool = False
     heard: Timeline = Timeline(0)
-    """The newest timeline of a standby's .history files, also of those that it never followed; 0: none."""
+    """The newest timeline of the .history files, also of one never followed; 0: none, or not looked for (a primary)."""
     bound: Timeline = Timeline(0)
     """The newest one that PostgreSQL may be on its way to without any WAL of it; 0: none."""
     marker: str | None = None

@@ -39,7 +39,7 @@ class Leader:
 
     def __init__(self, dcs: EtcdDcs, timing: Timing) -> None:
         self.timing = timing
-        self.keeper = Keeper("a", Ports(dcs), lambda reason: None)
+        self.keeper = Keeper("a", Ports(dcs), lambda reason: None, lambda: None)
         self.longest_s = 0.0
         """The longest age of a proven renewal so far."""
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from tests.sim.scenarios.scene import Scene, play
+from tests.sim.world.events import Note
+from tests.sim.world.knobs import Knobs
+from tests.sim.world.server import Speed
 
 
 def test_a_change_of_the_etcd_leader_demotes_nobody() -> None:
@@ -88,3 +91,24 @@ def test_a_full_etcd_counts_as_the_loss_of_the_lease() -> None:
         await s.until_whole()
 
     play(script)
+
+
+def test_a_leader_of_the_past_gives_its_resurrected_key_up_while_the_present_one_still_writes() -> None:
+    """Fault 42: etcd is set back to a backup during a promotion, and the leader of then starts at that moment."""
+
+    async def script(s: Scene) -> None:
+        past, before = s.leader, s.now
+        s.do("etcd backed up", "etcd")
+        s.do("power off", past, 11)
+        await s.until(lambda: bool(s.leaders_since(before)), 14)
+        present = s.leader
+        await s.wait(1.5)
+        s.do("etcd restored", "etcd")
+        restored = s.now
+        await s.wait(8)
+        assert any(e.text == "agent starts" for e in s.since(restored, Note) if e.where == past)
+        assert "promoting" not in s.states_since(restored, past)
+        await s.until_whole(120)
+        assert s.leader == present
+
+    play(script, Knobs(fence=False, speed=Speed(promote=2.0)))

@@ -104,9 +104,10 @@ class SimPostgres:
             state = "shut down in recovery" if data.clean else "in archive recovery"
         else:
             state = "shut down"
+        heard = data.newest_timeline if data.standby_signal or self.host.server is None else 0
         return DataFacts(
             data.kind, data.system_id, Timeline(data.timeline), state, data.end, data.standby_signal,
-            Timeline(data.newest_timeline if data.standby_signal else 0), Timeline(0), data.marker,
+            Timeline(heard), Timeline(0), data.marker,
             self.world.knobs.mount_points,
         )  # fmt: skip
 

@@ -117,7 +117,7 @@ async def bench() -> Bench:
 
     ports, watchdog = Ports(), FakeWatchdog()
     vars(ports).update(dcs=dcs, guard=guard, clock=clock, watchdog=watchdog)
-    keeper = Keeper("a", cast(KeeperPorts, ports), woken.append)
+    keeper = Keeper("a", cast(KeeperPorts, ports), woken.append, lambda: woken.append("lease lost"))
     return Bench(clock, dcs, guard, keeper, woken, watchdog)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
+from haagent.agent import observe
 from haagent.agent.observe import FRESH_S, IDLE_FRESH_S, Observer
 from haagent.core.facts import LeaseFacts, PostgresFacts, Settings, Snapshot
 from haagent.core.states import State
-from haagent.core.terms import Instant
-from haagent.ports import Clock, Dcs, Postgres
+from haagent.core.terms import Instant, LeaseId, Term
+from haagent.ports import Clock, Dcs, Postgres, Unreachable
 from tests.builders import a_snapshot, a_standby
 
 
@@ -30,6 +33,14 @@ class World:
         self.reads += 1
         return a_snapshot()
 
+    async def never(self, timeout: float) -> Snapshot:
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            raise Unreachable(f"no answer within {timeout:g} s") from None
+        raise AssertionError
+
     async def probe(self, timeout: float) -> PostgresFacts:
         return a_standby()
 
@@ -45,6 +56,22 @@ def test_while_postgresql_is_waited_for_the_keys_are_read_about_once_a_second() 
     assert world.look(IDLE_FRESH_S * 1.1, State.FENCED) == 2
     world.observer.mark_stale()
     assert world.look(IDLE_FRESH_S * 1.2, State.FENCED) == 3
+
+
+async def test_once_the_lease_is_lost_etcd_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL is to be stopped: an etcd that says nothing must not keep the loop from it for retry_timeout."""
+    monkeypatch.setattr(observe, "LOST_PATIENCE_S", 0.05)
+    world = World()
+    monkeypatch.setattr(world, "snapshot", world.never)
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.05, world.observer.hurry)
+    async with asyncio.timeout(5):
+        _, cluster = await world.observer.look(Settings(), LeaseFacts(), State.PROMOTING)
+        assert cluster.silent_why == "the lease was lost, and it had 0.05 s more for its answer"
+        lost = LeaseFacts(LeaseId(1), Term(1), lost="somebody else leads")
+        _, cluster = await world.observer.look(Settings(), lost, State.PROMOTING)
+    assert cluster.silent_why == "no answer within 0.05 s"
+    world.observer.hurry()
 
 
 def test_whoever_decides_by_them_reads_them_anew() -> None:

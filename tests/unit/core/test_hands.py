@@ -110,6 +110,8 @@ def test_a_leader_key_that_came_back_is_given_up_when_a_peer_has_a_later_history
     assert Resign(TERM) in plan.actions
     leading = a_poll(a_reply("b", timeline=1, in_recovery=False, leads=True))
     assert decide(replace(view, peers=leading)).row == 1008
+    down = a_poll(a_reply("b", timeline=0, newest_timeline=2, running=False))
+    assert decide(replace(view, peers=down)).row == 1008, "its PostgreSQL is being stopped, or is, and wrote on that"
     mine = a_cluster(claimed=Timeline(2))
     assert decide(replace(view, peers=ahead, cluster=mine)).row == 1016, "it crashed before its first checkpoint"
 

@@ -19,11 +19,12 @@ from haagent.core.facts import (
 )
 from haagent.core.states import State
 from haagent.core.status import cluster_unlocked, dcs_last_seen, status
-from haagent.core.terms import Lsn, Revision, later
+from haagent.core.terms import Lsn, Revision, Timeline, later
 from haagent.rest.client import read_status
 from tests.builders import (
     NOW,
     SYSTEM_ID,
+    TERM,
     WALL,
     a_cluster,
     a_memory,
@@ -159,6 +160,18 @@ def test_etcd_was_last_seen_by_the_wall_clock() -> None:
     assert dcs_last_seen(a_view(cluster=ClusterFacts())) == 0
 
 
+def test_the_newest_timeline_is_told_of_files_server_and_own_claim_whether_postgresql_runs_or_not() -> None:
+    files = replace(stopped(), data=replace(stopped().data, timeline=Timeline(3), heard=Timeline(4)))
+    told = [
+        a_primary_view(postgres=files, memory=a_memory(State.FENCED)),
+        a_primary_view(postgres=a_primary(timeline=6)),
+        a_primary_view(postgres=files, memory=a_memory(State.PROMOTING, claim=(TERM, Timeline(5)))),
+    ]
+    assert [status(view)["haagent"]["newest_timeline"] for view in told] == [4, 6, 5]
+    read = read_status("a", status(told[2]))
+    assert (read.timeline, read.newest_timeline) == (0, 5)
+
+
 def test_haagents_own_part_tells_state_row_reason_and_permit() -> None:
     own = status(a_primary_view(memory=a_memory(State.PRIMARY, row=610, why="it leads")))["haagent"]
     assert own == {
@@ -167,6 +180,7 @@ def test_haagents_own_part_tells_state_row_reason_and_permit() -> None:
         "row": 610,
         "why": "it leads",
         "since_s": 60.0,
+        "newest_timeline": 1,
         "guard": {"alive": True, "armed": True},
         "protection": ["guard"],
         "term": 100,
