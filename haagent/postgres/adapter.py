@@ -184,9 +184,10 @@ class PostgresAdapter:
                 f"{self.settings.data_dir} is unfinished: an interrupted pg_rewind has overwritten WAL that it would "
                 f"need again; clone this node anew"
             )
-        rewind.judge(await self.compare(source))
+        divergence = await self.compare(source)
+        rewind.judge(divergence)
         with self._building():
-            await rewind.rewind(self.settings, source, control, report)
+            await rewind.rewind(self.settings, source, control, divergence.diverged, report)
             await on_disk(lambda: discard_logical(self.settings))
 
     async def move_aside(self, why: str) -> str:

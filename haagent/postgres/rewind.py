@@ -62,10 +62,13 @@ def judge(divergence: Divergence) -> None:
     )
 
 
-async def rewind(settings: PostgresSettings, source: Upstream, control: ControlData, report: Report) -> None:
+async def rewind(
+    settings: PostgresSettings, source: Upstream, control: ControlData, diverged: bool, report: Report
+) -> None:
     """Run pg_rewind under a marker that stays until it has succeeded.
 
-    Refused when it failed. If it failed before it changed a file, the marker is taken away again.
+    Refused when it failed, or found nothing to do on a diverged history. If it changed no file before, the marker is
+    taken away again.
     """
     check_preconditions(settings, control)
     words = conninfo_of(source, settings.rewinder) | {"dbname": "postgres"}
@@ -78,10 +81,11 @@ async def rewind(settings: PostgresSettings, source: Upstream, control: ControlD
         await _recover_crash(settings, note)
     argv = [*_words(settings), *await _restore_words(settings)]
     async with service(settings, words) as extra:
-        touched = False
+        touched = idle = False
 
         def heard(line: str) -> None:
-            nonlocal touched
+            nonlocal touched, idle
+            idle |= "no rewind required" in line
             touched |= "need to copy" in line or "kB (" in line
             reader(line)
 
@@ -89,6 +93,12 @@ async def rewind(settings: PostgresSettings, source: Upstream, control: ControlD
         ended = await run(argv, env=tool_environment(extra), on_line=heard, on_start=note)
     if ended.code == 0:
         await unfinished.finish(settings)
+        if idle and diverged:
+            raise Refused(
+                "pg_rewind found nothing to do, though the histories have parted: before PostgreSQL 16 it knows the "
+                "timeline of a standby by its last checkpoint only, and can't see one that was followed since; "
+                "nothing was changed; clone this node anew"
+            )
         return
     if not touched:
         await unfinished.finish(settings)

@@ -216,6 +216,41 @@ async def test_a_standby_that_received_more_than_the_promoted_one_has_diverged(h
     await ahead.until(streaming)
 
 
+async def test_a_timeline_followed_since_the_last_checkpoint_is_out_of_pg_rewinds_sight(home: Path) -> None:
+    """Fault 64: two primaries one after the other, and a standby of the first: it is not to be rewound for ever."""
+    old = await a_primary(home)
+    await old.sql("CREATE TABLE much AS SELECT generate_series(1, 200000)")
+    new = await a_standby(home, old)
+    third = await a_standby(home, new, "c")
+    await old.sql("UPDATE much SET generate_series = 0")  # to be written out before the next checkpoint ends
+    reached = (await old.adapter.probe(2.0)).server
+    assert reached is not None
+    await third.until(lambda facts: facts.server is not None and facts.server.lsn >= reached.lsn)
+    await new.adapter.promote(Timeline(1), Timeline(2))
+    await new.until(lambda facts: facts.writable)
+    await new.sql("CREATE TABLE lost (n int)")
+    await third.until(lambda facts: facts.server is not None and facts.server.timeline == 2)
+    await third.until(lambda facts: facts.server is not None and facts.server.lsn > reached.lsn + 1000)
+    await third.stop()
+    await new.adapter.kill_tree()
+    await old.sql("UPDATE much SET generate_series = 1")
+    await old.stop()
+    await old.adapter.start(old.config, primary=False)
+    await old.until(lambda facts: facts.server is not None and facts.server.replayed_all)
+    await old.adapter.promote(Timeline(1), Timeline(3))
+    await old.until(lambda facts: facts.writable)
+
+    found = await third.adapter.compare(old.upstream)
+    assert (found.diverged, found.own_timeline, found.leader_timeline) == (True, 2, 3)
+    with pytest.raises(Refused, match=r"pg_rewind found nothing to do, .* clone this node anew"):
+        await third.adapter.rewind(old.upstream, third.progress.append)
+    assert (await third.adapter.probe(2.0)).data.kind is DataKind.VALID
+    await third.adapter.move_aside("diverged")
+    await third.adapter.clone(old.upstream, None, third.progress.append)
+    await third.adapter.start(third.following(old), primary=False)
+    await third.until(streaming)
+
+
 async def test_two_timelines_of_one_number_are_told_apart_by_their_content(home: Path) -> None:
     """Fault 64: promoted at the very same position, so that no history tells them apart; never rewound or followed."""
     old = await a_primary(home)
