@@ -13,6 +13,9 @@ from tests.sim.simulation import Simulation
 UNREACHED: Mapping[int, str] = {559: "no member of Patroni is in it", 585: "there are no logical slots"}
 """Rows that no world of the simulator can bring about, and why; a test of their own takes each."""
 
+IN_SCENES: Counter[int] = Counter()
+"""How often this process's scenarios took each row."""
+
 
 def never_taken(taken: Iterable[int]) -> list[int]:
     """The rows of the table that are neither among those taken nor known to be out of the simulator's reach."""

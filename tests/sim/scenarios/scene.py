@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tests.sim.checkers.all import all_checkers
 from tests.sim.faults import KINDS, Deed, Doer
+from tests.sim.rows import IN_SCENES
 from tests.sim.simulation import judge
 from tests.sim.world.agents import production_agent
 from tests.sim.world.clients import Clients, Proxy, Vulture
@@ -137,6 +138,7 @@ def play(script: Callable[[Scene], Coroutine[Any, Any, None]], knobs: Knobs | No
             loop.run_until_complete(run())
         finally:
             world.listeners.clear()
+            IN_SCENES.update(world.rows_taken)
         assert loop.failures == []
     assert scene.violations == []
     return scene
