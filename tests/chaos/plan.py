@@ -9,7 +9,6 @@ from typing import Protocol
 
 ROUND_S = 45.0
 """So long faults begin in each round; then all is healed and judged before the next."""
-ROUND_AND_HEALING_S = 60.0
 
 NODES = ("node1", "node2", "node3")
 MEMBERS = ("etcd1", "etcd2", "etcd3")
@@ -86,11 +85,6 @@ class Round:
     number: int
     seconds: float
     deeds: tuple[Deed, ...]
-
-
-def rounds_in(minutes: float) -> int:
-    """How many rounds fill so many minutes; at least one."""
-    return max(1, round(minutes * 60 / ROUND_AND_HEALING_S))
 
 
 def draw(

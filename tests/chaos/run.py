@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from tests.chaos import plan
@@ -58,22 +61,21 @@ class Options:
             dynamic["synchronous_mode_strict"] = self.strict
         return ClusterSettings(dcs=dynamic)
 
-    def rounds(self, fence: bool) -> list[plan.Round]:
-        """The plan of the whole run, drawn before anything is done."""
-        settings = self.settings
-        drawn = [
-            plan.draw(
+    def rounds(self, fence: bool) -> Iterator[plan.Round]:
+        """The chosen rounds, else one after the other until so many minutes have passed; each is its number's own."""
+        begun_at = time.monotonic()
+        for number in self.only or count(1):
+            yield plan.draw(
                 self.seed,
                 number,
                 as_kinds(KINDS),
-                ttl=settings.ttl,
+                ttl=self.settings.ttl,
                 seconds=self.round_s,
                 fence=fence,
                 lossless=self.sync != "off",
             )
-            for number in range(1, plan.rounds_in(self.minutes) + 1)
-        ]
-        return [one for one in drawn if not self.only or one.number in self.only]
+            if not self.only and time.monotonic() - begun_at >= 60 * self.minutes:
+                return
 
 
 def run(options: Options, directory: Path, quiet: bool = False) -> Report:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 
 from tests.chaos.faults import KINDS
-from tests.chaos.plan import LEADER, LONGEST_S, MEMBERS, NODES, PRIMARY, Deed, draw, one_blind_at_a_time, rounds_in
+from tests.chaos.plan import LEADER, LONGEST_S, MEMBERS, NODES, PRIMARY, Deed, draw, one_blind_at_a_time
 from tests.chaos.run import Options
 
 TTL = 5.0
@@ -64,13 +64,14 @@ def test_in_synchronous_modes_nobody_asks_for_a_loss(seed: int) -> None:
     assert not any(KINDS[deed.fault].may_lose for deed in draw(seed, 1, KINDS, ttl=TTL, lossless=True).deeds)
 
 
-def test_minutes_are_filled_with_rounds() -> None:
-    assert [rounds_in(minutes) for minutes in (0.1, 1, 10, 60)] == [1, 1, 10, 60]
+def test_rounds_follow_one_another_until_the_minutes_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.chaos.run.time.monotonic", iter((100.0, 145.0, 219.9, 220.0)).__next__)
+    assert [drawn.number for drawn in Options(5, 2).rounds(True)] == [1, 2, 3]
 
 
 def test_one_round_of_a_run_is_the_same_alone() -> None:
-    every, third = Options(5, 4).rounds(True), Options(5, 4, only=(3,)).rounds(True)
-    assert third == [every[2]]
+    every, third = Options(5, 60).rounds(True), Options(5, 60, only=(3,)).rounds(True)
+    assert list(third) == list(islice(every, 2, 3))
 
 
 def test_the_command_names_all_that_matters() -> None:
