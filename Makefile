@@ -105,15 +105,17 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 .PHONY: test
 test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration, compat
 	@$(MAKE) --no-print-directory $(VENV)/.installed clients
+	@$(MAKE) --no-print-directory soak
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-integration test-others
 
 # Real clusters leave a machine idle most of the time: the two run beside each other.
+ROWS := $(PLACE)/rows-of-the-soak.json
 PYTEST := timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest --durations=15
 .PHONY: test-integration test-others
 test-integration:
 	@$(PYTEST) tests/integration
 test-others:
-	@$(PYTEST) --ignore=tests/integration $(if $(SIM_HOURS),--sim-hours $(SIM_HOURS))
+	@$(PYTEST) --ignore=tests/integration --rows-of-the-soak=$(ROWS)
 
 .PHONY: check
 check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, unit tests
@@ -135,8 +137,8 @@ sim: $(VENV)/.dependencies ## simulated clusters under faults, each from a seed 
 	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),100)
 
 .PHONY: soak
-soak: $(VENV)/.dependencies ## many simulated hours on all cores, ending with the first violation (HOURS=200)
-	@$(RUN) -m tests.sim.soak --hours $(or $(HOURS),200)
+soak: $(VENV)/.dependencies ## many simulated hours on all cores, ending with the first violation (HOURS=200 FIRST=seed)
+	@$(RUN) -m tests.sim.soak --hours $(or $(HOURS),200) --rows $(ROWS) $(if $(FIRST),--first $(FIRST))
 
 .PHONY: chaos
 chaos: as-root test-packages ## a real cluster under drawn faults, judged, with a report (MINUTES=10 SEED=1 SYNC=on|quorum STRICT=1)

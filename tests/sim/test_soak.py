@@ -1,9 +1,10 @@
-"""The soak that ran in the background of all other tests."""
+"""What a soak says, and which seeds it runs."""
 
 from __future__ import annotations
 
-from tests.conftest import Soak
-from tests.sim.soak import Tally
+from pathlib import Path
+
+from tests.sim.soak import Tally, fresh
 
 
 def test_a_report_ends_with_the_command_that_replays_a_failure() -> None:
@@ -17,8 +18,12 @@ def test_a_report_ends_with_the_command_that_replays_a_failure() -> None:
     assert "rows by how often they were taken: 599 20" in told
 
 
-def test_soak(soak: Soak) -> None:
-    """No invariant is broken in many simulated hours; ``--sim-hours`` says how many."""
-    code, output = soak.ended()
-    print(output)
-    assert code == 0, output
+def test_the_fresh_seeds_are_the_codes_own(tmp_path: Path) -> None:
+    (tmp_path / "haagent" / "core").mkdir(parents=True)
+    (tmp_path / "haagent" / "core" / "a.py").write_text("one")
+    (tmp_path / "README.md").write_text("one")
+    before = fresh(tmp_path)
+    (tmp_path / "README.md").write_text("other")
+    assert fresh(tmp_path) == before > 1_000_000
+    (tmp_path / "haagent" / "core" / "a.py").write_text("other")
+    assert fresh(tmp_path) != before

@@ -6,6 +6,7 @@ It ends with its input, so that it never outlives whoever started it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 import time
@@ -42,9 +43,11 @@ def run(seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    gc.disable()  # a world is one heap of cycles that lives as long as its seed: looking through it again finds nothing
     with contextlib.suppress(BrokenPipeError):
         for line in sys.stdin:
             print(json.dumps(run(int(line))), flush=True)
+            gc.collect()
 
 
 if __name__ == "__main__":
