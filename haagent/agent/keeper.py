@@ -18,13 +18,14 @@ from haagent.agent.latency import Latency
 from haagent.core.facts import LeaseFacts, Timing
 from haagent.core.lease import proven
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
-from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused, Watchdog
+from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused, Unknown, Watchdog
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.2
 SLOW_PART = 0.1
 """A renewal that takes more than this part of the time until PostgreSQL must be stopped is worth a word."""
+UNHEARD = "it was given up, and whether etcd took it is unknown"
 FOREVER = Instant(float("inf"))
 
 
@@ -303,7 +304,7 @@ class Keeper:
         async with self._renewing:
             if self._facts.term != term:
                 return
-            lost = self._facts.lost is not None
+            lost = self._facts.lost is not None and self._facts.lost != UNHEARD
             if not self._open_ended:
                 self._fence.refuse(term)
             try:
@@ -311,6 +312,9 @@ class Keeper:
                     await self._dcs.resign(term, timing.renew_timeout)
             except Refused:
                 lost = True
+            except Unknown:
+                self._facts = replace(self._facts, lost=UNHEARD)
+                raise
             self._facts = LeaseFacts(lease_id=None if lost else self._facts.lease_id)
             self._next_at = self._clock.now()
             self._poked.set()

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from haagent.agent.keeper import Keeper, KeeperPorts
+from haagent.agent.keeper import UNHEARD, Keeper, KeeperPorts
 from haagent.core.facts import GuardFacts
 from haagent.core.lease import timing
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
@@ -198,13 +198,20 @@ async def test_a_shorter_ttl_waits_for_the_end_of_the_longer_permit(bench: Bench
     assert bench.dcs.renewals[-1][0] == LeaseId(2)
 
 
-async def test_a_resign_without_an_answer_keeps_the_term(bench: Bench) -> None:
+async def test_a_resign_without_an_answer_keeps_the_term_to_be_given_up_but_never_to_lead_in(bench: Bench) -> None:
     bench.keeper.hold(later(bench.clock.now(), 10), TEN)
     await bench.keeper.campaign()
+    bench.dcs.failure = Unreachable("nobody listens")
+    with pytest.raises(Unreachable):
+        await bench.keeper.resign(TERM)
+    assert (bench.keeper.facts().term, bench.keeper.facts().lost) == (TERM, None), "surely not given up"
     bench.dcs.failure = Unknown("the answer was lost")
     with pytest.raises(Unknown):
         await bench.keeper.resign(TERM)
-    assert bench.keeper.facts().term == TERM
+    assert (bench.keeper.facts().term, bench.keeper.facts().lost) == (TERM, UNHEARD)
+    bench.dcs.failure = None
+    await bench.turn(TEN, after=1.0)
+    assert bench.dcs.renewals == []
     bench.dcs.failure = Refused("it is not yours")
     await bench.keeper.resign(TERM)
     assert bench.keeper.facts().term is None
