@@ -25,9 +25,10 @@ class Doer:
     def schedule(self, deeds: list[Deed]) -> None:
         self.world.operators.tidying = False
         for deed in deeds:
-            self.world.loop.later(deed.at - self.world.now, self._begin, deed)
+            self.world.loop.later(deed.at - self.world.now, self.begin, deed)
 
-    def _begin(self, deed: Deed) -> None:
+    def begin(self, deed: Deed) -> None:
+        """Do it at this very instant."""
         deed = self._resolved(deed)
         self.world.log(Fault(self.world.now, deed.target, f"{deed.kind} {deed.other}".strip()))
         end = KINDS[deed.kind].begin(self.world, deed)

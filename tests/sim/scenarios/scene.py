@@ -30,6 +30,7 @@ class Scene:
         self.doer = Doer(world)
         self.events: list[Event] = []
         self.violations: list[str] = []
+        self._awaited: list[tuple[Callable[[Event], bool], Deed]] = []
         self._checkers = all_checkers(bound_s=1e9, failsafe_mode=world.knobs.failsafe_mode)
         world.listeners.append(self._hear)
         self.clients = Clients(world, Proxy(world))
@@ -41,6 +42,10 @@ class Scene:
             found = checker.see(event)
             if found is not None:
                 self.violations.append(f"{event.at:.3f} {checker.name}: {found}")
+        due = [one for one in self._awaited if one[0](event)]
+        self._awaited = [one for one in self._awaited if one not in due]
+        for _, deed in due:
+            self.doer.begin(deed)
 
     # --- what is there ---
 
@@ -102,6 +107,13 @@ class Scene:
         assert kind in KINDS, kind
         self.doer.schedule([Deed(self.now, kind, target, seconds, other)])
 
+    def when(
+        self, happens: Callable[[Event], bool], kind: str, target: str, seconds: float = 0.0, other: str = ""
+    ) -> None:
+        """A deed at the very instant of the first such event."""
+        assert kind in KINDS, kind
+        self._awaited.append((happens, Deed(self.now, kind, target, seconds, other)))
+
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -118,6 +130,16 @@ class Scene:
 
     def answers_to_operators(self) -> list[str]:
         return [event.text for event in self.events if isinstance(event, Note) and ": 2" in event.text]
+
+
+def becomes(name: str, state: str) -> Callable[[Event], bool]:
+    """A node enters a state."""
+    return lambda event: isinstance(event, StateChanged) and (event.where, event.new) == (name, state)
+
+
+def wins(name: str) -> Callable[[Event], bool]:
+    """A node's campaign succeeds in etcd, of which it has not heard yet."""
+    return lambda event: isinstance(event, LeaderKeyChanged) and (event.name, event.cause) == (name, "campaign")
 
 
 def play(script: Callable[[Scene], Coroutine[Any, Any, None]], knobs: Knobs | None = None, *, seed: int = 1) -> Scene:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.sim.scenarios.scene import Scene, play
-from tests.sim.world.events import Fenced
+from tests.sim.world.events import Fenced, Readonly
 
 
 def test_an_agent_killed_and_restarted_within_the_ttl_changes_nothing() -> None:
@@ -124,5 +124,20 @@ def test_a_postmaster_that_hangs_while_it_promotes_keeps_its_guard() -> None:
         s.do("isolate", new, 30)
         await s.wait(90)
         await s.until_whole(90)
+
+    play(script)
+
+
+def test_an_agent_told_to_stop_when_its_postgresql_has_just_died_gives_the_key_up_at_once() -> None:
+    """Faults 1 and 6, as at the shutdown of a host: nobody waits for the lease."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.when(lambda event: isinstance(event, Readonly) and event.where == leader, "terminate agent", leader)
+        s.do("kill postmaster", leader)
+        took = await s.until(lambda: s.leader not in ("", leader), 5)
+        assert took < 1
+        await s.until_whole()
+        assert s.promotions_since(began) == [s.leader]
 
     play(script)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haagent.core.facts import DataKind
 from tests.sim.scenarios.scene import Scene, play
-from tests.sim.world.events import Writable
+from tests.sim.world.events import Readonly, Writable
 from tests.sim.world.knobs import Knobs
 
 
@@ -49,6 +49,20 @@ def test_a_read_only_disk_on_the_primary_hands_over() -> None:
         await s.until_whole()
 
     play(script)
+
+
+def test_a_read_only_disk_under_an_idle_primary_costs_it_the_lead_all_the_same() -> None:
+    """Fault 48: nobody commits, so that PostgreSQL has not noticed yet; a stop in good order would have to write."""
+
+    async def script(s: Scene) -> None:
+        old, began = s.leader, s.now
+        s.do("disk read-only", old, 60)
+        await s.until(lambda: s.leader not in ("", old), 15)
+        assert [event.how for event in s.since(began, Readonly)] == ["immediate stop"]
+        await s.wait(60)
+        await s.until_whole()
+
+    play(script, Knobs(commit_every=1e6, rogue_every=1e6))
 
 
 def test_a_data_directory_unmounted_under_the_primary_is_never_initialized() -> None:

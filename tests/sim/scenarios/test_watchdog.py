@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.sim.scenarios.scene import Scene, play
+from tests.sim.scenarios.scene import Scene, becomes, play
 from tests.sim.world.events import Fenced
 from tests.sim.world.knobs import Knobs
 from tests.sim.world.world import World
@@ -77,5 +79,74 @@ def test_an_agent_killed_and_restarted_goes_on_with_the_timer_it_left() -> None:
         await s.wait(30)
         assert (s.leader, s.pid(leader), s.leaders_since(began)) == (leader, pid, [])
         assert running(s) == [leader]
+
+    assert resets(play(script, DEFAULT).world) == 0
+
+
+def test_a_device_lost_in_a_pause_costs_the_lead_when_the_pause_ends() -> None:
+    """The timer was stopped by the pause, so that the machine is not reset."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.do("pause", s.standbys[0], 30)
+        await s.wait(5)
+        s.do("watchdog device fails", leader, 90)
+        await s.wait(20)
+        assert s.acked_since(s.now - 2) == [leader]
+        await s.until(lambda: s.leader not in ("", leader), 30)
+        await s.until_whole()
+        assert s.promotions_since(began) == [s.leader]
+        assert running(s) == [s.leader]
+
+    assert resets(play(script, DEFAULT).world) == 0
+
+
+def test_a_device_lost_during_a_promotion_breaks_it_off() -> None:
+    async def script(s: Scene) -> None:
+        old, new, began = s.leader, s.standbys[0], s.now
+        s.do("promotions hang", new, 60)
+        s.do("switchover", old, other=new)
+        await s.until(lambda: "promoting" in s.states_since(began, new), 10)
+        await s.wait(0.5)
+        s.do("watchdog device fails", new, 60)
+        await s.until(lambda: s.leader not in ("", new), 15)
+        await s.until(lambda: s.promotions_since(began) == [s.leader], 10)
+        assert s.leader != new
+        await s.wait(60)
+        await s.until_whole()
+
+    assert resets(play(script, DEFAULT).world) == 0
+
+
+def test_device_and_postgresql_lost_while_pre_promote_runs_leave_the_key_to_another() -> None:
+    async def script(s: Scene) -> None:
+        old, new, began = s.leader, s.standbys[0], s.now
+        s.host(new).hook = "hangs"
+        s.do("switchover", old, other=new)
+        await s.until(lambda: s.leader == new, 10)
+        await s.wait(1)
+        s.do("watchdog device fails", new, 60)
+        s.do("kill postmaster", new)
+        await s.until(lambda: s.leader not in ("", new), 15)
+        await s.until(lambda: s.acked_since(s.now - 1) == [s.leader], 10)
+        assert new not in s.promotions_since(began)
+        await s.wait(60)
+        await s.until_whole()
+
+    assert resets(play(script, replace(DEFAULT, pre_promote=True)).world) == 0
+
+
+def test_device_and_postgresql_lost_during_a_promotion_leave_the_key_to_another() -> None:
+    async def script(s: Scene) -> None:
+        old, new, began = s.leader, s.standbys[0], s.now
+        s.when(becomes(new, "promoting"), "watchdog device fails", new, 60)
+        s.when(becomes(new, "promoting"), "kill postmaster", new)
+        s.do("switchover", old, other=new)
+        await s.until(lambda: s.leader == new, 10)
+        await s.until(lambda: s.leader not in ("", new), 15)
+        await s.until(lambda: s.acked_since(s.now - 1) == [s.leader], 10)
+        assert new not in s.promotions_since(began)
+        await s.wait(60)
+        await s.until_whole()
 
     assert resets(play(script, DEFAULT).world) == 0
