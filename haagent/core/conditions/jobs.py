@@ -50,7 +50,8 @@ def campaign_failed(v: View) -> bool:
 
 
 def tried_enough(v: View) -> bool:
-    return v.memory.attempts >= 3
+    """With the try that has just failed it makes three."""
+    return v.memory.attempts >= 2
 
 
 def promote_stuck(v: View) -> bool:

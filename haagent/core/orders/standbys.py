@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from haagent.core import conditions as c
 from haagent.core import disks, failsafe, publish, stalls
@@ -30,10 +31,15 @@ def start_failed(v: View) -> Orders:
 
 
 def settle(v: View) -> Orders:
-    """PostgreSQL answers as a standby: failures are forgotten."""
+    """PostgreSQL answers as a standby: failures are forgotten.
+
+    What an operator starts on a node that waits for one may have been mended: it is compared anew unless it streams.
+    """
     adopted = v.state is State.FENCED and not v.memory.told_role
     callback = () if adopted else role_callback(v, "replica")
-    changes = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "prepared": False}
+    changes: dict[str, Any] = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "prepared": False}
+    if v.state is State.FAILED:
+        changes["divergence"] = None
     told = {"told_role": "replica", "told_stop": False}
     return Orders((*callback, *publish.followed(v)), changes | told)
 

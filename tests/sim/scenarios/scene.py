@@ -142,18 +142,28 @@ def wins(name: str) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, LeaderKeyChanged) and (event.name, event.cause) == (name, "campaign")
 
 
-def play(script: Callable[[Scene], Coroutine[Any, Any, None]], knobs: Knobs | None = None, *, seed: int = 1) -> Scene:
-    """Bootstrap a cluster, run the script in it, and let no checker have anything to say."""
+def play(
+    script: Callable[[Scene], Coroutine[Any, Any, None]],
+    knobs: Knobs | None = None,
+    *,
+    seed: int = 1,
+    from_nothing: bool = False,
+) -> Scene:
+    """Bootstrap a cluster, run the script in it, and let no checker have anything to say.
+
+    ``from_nothing``: no agent has been started yet when the script begins.
+    """
     logging.getLogger("haagent").setLevel(logging.CRITICAL + 1)
     with simulated(seed) as loop:
         world = World(loop, seed, knobs or Knobs(), production_agent)
         scene = Scene(world)
 
         async def run() -> None:
-            for host in world.hosts.values():
-                host.start_agent()
-            await scene.until_whole()
-            await scene.wait(2 * world.knobs.ttl)
+            if not from_nothing:
+                for host in world.hosts.values():
+                    host.start_agent()
+                await scene.until_whole()
+                await scene.wait(2 * world.knobs.ttl)
             await script(scene)
 
         try:

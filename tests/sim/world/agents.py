@@ -11,6 +11,7 @@ from haagent.agent.perform import Ports
 from haagent.core.actions import Plan
 from haagent.core.facts import Document, Remote, Settings, View
 from haagent.core.lease import timing
+from haagent.core.methods import ReplicaMethod
 from haagent.dcs.etcd import EtcdDcs
 from haagent.watchdog.device import WatchdogSettings
 from tests.sim.world.dcs import MEMBERS, PREFIX, SimLink
@@ -52,6 +53,7 @@ def settings_reader(knobs: Knobs) -> Callable[[Document | None], Settings]:
         use_pg_rewind=knobs.use_pg_rewind,
         remove_data_directory_on_rewind_failure=knobs.may_discard,
         remove_data_directory_on_diverged_timelines=knobs.may_discard,
+        replica_methods=(ReplicaMethod("backup", no_leader=True),) if knobs.backups else (ReplicaMethod(),),
         bootstrap_document=knobs.document(),
     )
 

@@ -57,6 +57,8 @@ class Host:
         """There is no watchdog device while it is not 0."""
         self.copy_fails = 0
         """No initdb, base backup or rewind succeeds while it is not 0."""
+        self.rewinds_fail = 0
+        """pg_rewind refuses to work while it is not 0."""
         self.starts_fail = 0
         self.crash_loops = 0
         self.stops_hang = 0

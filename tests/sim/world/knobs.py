@@ -63,6 +63,8 @@ class Knobs:
     weather: Weather = field(default_factory=Weather)
     commit_every: float = 1.0
     rogue_every: float = 2.0
+    backups: bool = False
+    """A replica can be made from a backup, without anybody to copy from."""
     elsewhere: bool = False
     """The cluster begins as a standby cluster of a primary elsewhere."""
 

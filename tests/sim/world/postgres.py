@@ -315,19 +315,26 @@ class SimPostgres:
         assert server is not None
         return server.data
 
+    async def _restore(self) -> Data:
+        """What the operator's program makes of the last backup."""
+        await asyncio.sleep(self.world.speed.clone)
+        self._fail_copy("the restore")
+        assert self.world.backup is not None
+        return self.world.backup
+
     async def clone(
         self, source: Upstream | None, slot: str | None, report: Report, methods: Sequence[ReplicaMethod] = ()
     ) -> None:
         await self._touch()
         data = self.host.data
-        if source is None:
-            raise Refused("there is nobody to copy from")
+        if source is None and self.world.backup is None:
+            raise Refused("there is neither anybody to copy from nor a backup")
         if data.kind in (DataKind.VALID, DataKind.UNREADABLE, DataKind.UNMOUNTED):
             raise Refused(f"the data directory is {data.kind.value}")
         if self.host.server is not None:
             raise Refused("a postmaster runs on this data directory")
         data.kind, data.marker = DataKind.UNFINISHED, "cloning"
-        theirs = await self._copy(source, self.world.speed.clone, report)
+        theirs = await (self._restore() if source is None else self._copy(source, self.world.speed.clone, report))
         data.newest_timeline = 0
         data.take_over(theirs, theirs.end)
         data.clean, data.in_production, data.standby_signal = False, False, True
@@ -340,6 +347,8 @@ class SimPostgres:
         await self._touch()
         if data.kind is not DataKind.VALID:
             raise Refused(f"the data directory is {data.kind.value}")
+        if self.host.rewinds_fail:
+            raise Refused("pg_rewind ended with exit code 1, nothing was changed: could not find previous WAL record")
         if self.host.copy_fails and self.host.random.random() < 0.8:
             raise Refused("pg_rewind: no space is left for what it would copy")
         theirs = await self._ask_other(source, 3.0)

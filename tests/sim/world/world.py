@@ -20,7 +20,7 @@ from tests.sim.world.knobs import Knobs
 from tests.sim.world.network import Network
 from tests.sim.world.operators import Operators
 from tests.sim.world.time import Clock, Process, VirtualLoop
-from tests.sim.world.wal import Record
+from tests.sim.world.wal import Data, Record
 
 if TYPE_CHECKING:
     from tests.sim.world.server import Server
@@ -58,6 +58,8 @@ class World:
         self.rows_taken: Counter[int] = Counter()
         self.copies_destroyed = False
         """Somebody deleted a data directory for good."""
+        self.backup: Data | None = None
+        """What somebody copied of a node to a safe place."""
         self.listeners: list[Callable[[Event], None]] = []
         self._make_agent = make_agent
         self._uids = count(1)
@@ -93,6 +95,11 @@ class World:
 
     def next_system_id(self) -> SystemId:
         return SystemId(str(7_000_000_000_000_000_000 + next(self._systems)))
+
+    def make_backup(self, name: str) -> None:
+        """Copy what a node has by now to a safe place."""
+        self.backup = Data()
+        self.backup.take_over(self.hosts[name].data, self.hosts[name].data.end)
 
     # --- who is where ---
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from haagent.core.actions import (
     Campaign,
     EnsureGuard,
@@ -23,6 +25,7 @@ from haagent.core.decide import decide
 from haagent.core.facts import (
     IMMOVABLE,
     DataKind,
+    Divergence,
     FailoverKey,
     Failure,
     Goal,
@@ -34,9 +37,10 @@ from haagent.core.facts import (
     View,
 )
 from haagent.core.states import State
-from haagent.core.terms import Lsn, Revision, Term, later
+from haagent.core.terms import Lsn, Revision, Term, Timeline, later
 from tests.builders import (
     LEASE,
+    LSN,
     NOW,
     TERM,
     a_cluster,
@@ -248,6 +252,34 @@ def test_a_rewind_whose_source_is_away_is_tried_until_it_is_back() -> None:
     )
     assert plan.memory.attempts == 0
     assert plan.memory.retry_at > NOW
+
+
+@pytest.mark.parametrize("discards", ["rewind_failure", "diverged_timelines"])
+def test_three_rewinds_that_fail_end_in_a_new_copy_or_with_the_operator(discards: str) -> None:
+    """Each of the two settings allows it; nothing is moved aside while there is nobody to copy from."""
+    parted = Divergence("a", Timeline(2), Timeline(1), LSN, LSN, reason="parted")
+    job = JobFacts("rewind", NOW, done=True, error="pg_rewind ended with exit code 1", failure=Failure.REFUSED)
+    allowed = some_settings(use_pg_rewind=True, **{f"remove_data_directory_on_{discards}": True})
+
+    def after(attempts: int, **changes: Any) -> tuple[int, State]:
+        memory = a_memory(State.REWINDING, attempts=attempts, divergence=parted)
+        plan = decide(a_view(memory=memory, postgres=stopped(), job=job, **changes))
+        return plan.row, state_after(plan)
+
+    assert [after(tries) for tries in (0, 1)] == [(1140, State.FENCED)] * 2
+    assert after(2) == (1135, State.FAILED)
+    assert after(2, settings=allowed) == (1130, State.VACANT)
+    assert after(2, settings=allowed, cluster=a_cluster(leader=None)) == (1140, State.FENCED)
+    fenced = a_view(memory=a_memory(State.FENCED, attempts=3, divergence=parted), postgres=stopped(), settings=allowed)
+    assert decide(fenced).row == 1058, "it is tried again once somebody leads"
+
+
+def test_what_the_operator_of_a_failed_node_starts_is_not_judged_by_what_it_was() -> None:
+    """It may have been mended meanwhile: a verdict from before would have it stopped at once, and again and again."""
+    parted = Divergence("a", Timeline(1), Timeline(1), LSN, LSN, reason="parted")
+    plan = decide(a_view(memory=a_memory(State.FAILED, divergence=parted)))
+    assert (plan.row, plan.memory.divergence) == (1240, None)
+    assert decide(a_view(memory=plan.memory)).row == 599
 
 
 def test_a_veto_withdraws_the_request_that_named_this_node() -> None:
