@@ -206,6 +206,25 @@ def test_a_stop_that_has_no_end_is_cut_short_before_the_permit_ends() -> None:
     play(script, Knobs(speed=replace(Knobs().speed, fast_stop=1.0)))
 
 
+def test_a_stop_does_not_wait_for_a_standby_that_stands_still_once_another_has_all() -> None:
+    """Fault 67: its agent leaves only when PostgreSQL has ended, which waits for a receiver that never confirms."""
+
+    async def script(s: Scene) -> None:
+        old, (still, other), began = s.leader, s.standbys, s.now
+        s.do("freeze host", still, 80)
+        await s.wait(1)
+        s.do("terminate agent", old)
+        await s.until(lambda: s.leader == other, 15)
+        assert [(event.where, event.how) for event in s.since(began, Readonly)] == [(old, "immediate stop")]
+        ended = s.since(began, Readonly)[0].at
+        assert ended - began < 15, "wal_sender_timeout is a minute"
+        await s.wait(90)
+        await s.until_whole()
+        assert s.leaders_since(began) == [other]
+
+    play(script)
+
+
 def test_a_wiped_etcd_is_filled_again_by_the_running_primary() -> None:
     """Fault 43: nobody initializes, and nobody else leads."""
 

@@ -106,7 +106,7 @@ class SimPostgres:
             state = "shut down"
         heard = data.newest_timeline if data.standby_signal or self.host.server is None else 0
         return DataFacts(
-            data.kind, data.system_id, Timeline(data.timeline), state, data.end, data.standby_signal,
+            data.kind, data.system_id, Timeline(data.timeline), state, data.checkpoint, data.standby_signal,
             Timeline(heard), Timeline(0), data.marker,
             self.world.knobs.mount_points,
         )  # fmt: skip

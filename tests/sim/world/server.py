@@ -72,6 +72,8 @@ class Server:
         self.stray = ""
         """Why nothing is promised of its commits."""
         self.stray_since = 0.0
+        self.shut_down = False
+        """Its last checkpoint is on disk; it waits for those who receive its WAL."""
         self.orphaned = False
         """The postmaster is dead, and some of its backends are not."""
         config = host.data.configured
@@ -166,7 +168,7 @@ class Server:
         if self.promotion:
             self.world.log(Readonly(self.world.now, self.host.name, self.promotion, how))
         self.ended = True
-        self.data.clean = clean
+        self.data.clean = clean or self.shut_down
         if clean:
             self.data.in_production = False
         self.process.kill()
@@ -266,6 +268,7 @@ class Server:
             return
         if was_primary:
             self.append("shutdown checkpoint")
+            self.shut_down, self.data.in_production = True, False
             while any(stream.flushed < self.data.end for stream in self.streams):
                 await asyncio.sleep(0.02)
         self.end("fast stop", clean=True)

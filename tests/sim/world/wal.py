@@ -56,6 +56,12 @@ class Data:
         """How far the WAL reaches."""
         return self.records[-1].end if self.records else START
 
+    @property
+    def checkpoint(self) -> Lsn:
+        """What the control file says of the last checkpoint: after a shutdown where its record begins, the last of all."""
+        shut_down = len(self.records) > 1 and self.records[-1].what == "shutdown checkpoint"
+        return self.records[-2].end if shut_down else self.end
+
     def holds(self, uid: int) -> bool:
         return any(record.uid == uid for record in reversed(self.records))
 
