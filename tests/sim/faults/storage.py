@@ -85,6 +85,13 @@ def _copies_fail(world: World, deed: Deed) -> End:
     return during(world.hosts[deed.target], "copy_fails")
 
 
+def _recycle(world: World, deed: Deed) -> End:
+    """What WAL there is was recycled, as that of a primary whose slots were dropped or invalidated."""
+    data = world.hosts[deed.target].data
+    data.kept_from = data.end
+    return nothing
+
+
 KINDS = {
     "disk full": Kind(2, "node", (5, 60), _full),
     "disk read-only": Kind(2, "node", (5, 60), _read_only),
@@ -92,5 +99,6 @@ KINDS = {
     "data unmounted": Kind(2, "node", (3, 60), _unmount),
     "data removed": Kind(1, "node", ONCE, _remove),
     "control file unreadable": Kind(2, "node", (3, 60), _spoil),
+    "WAL recycled": Kind(0, "node", ONCE, _recycle),
     "copies fail": Kind(2, "node", (5, 60), _copies_fail),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from haagent.core.facts import DataKind
-from tests.sim.scenarios.scene import Scene, play
+from tests.sim.scenarios.scene import Scene, becomes, play
 from tests.sim.world.events import Readonly, Writable
 from tests.sim.world.knobs import Knobs
 
@@ -121,3 +121,44 @@ def test_a_copy_that_finds_no_space_is_begun_again_and_hurts_nobody() -> None:
         await s.until_whole(60)
 
     play(script)
+
+
+async def fall_behind(s: Scene, seconds: float) -> str:
+    """A standby misses WAL that its leader has recycled meanwhile."""
+    victim = s.standbys[0]
+    s.do("power off", victim, seconds)
+    await s.wait(seconds - 1)
+    s.do("WAL recycled", s.leader)
+    await s.wait(3)
+    return victim
+
+
+def test_a_standby_whose_wal_is_gone_is_cloned_anew() -> None:
+    """Nobody has to notice, and the copy that it had is moved aside, not removed."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        victim = await fall_behind(s, 30)
+        await s.until_whole(60)
+        assert (s.leader, s.leaders_since(began)) == (leader, [])
+        assert len(s.host(victim).aside) == 1
+
+    play(script)
+
+
+def test_a_standby_whose_wal_is_gone_keeps_its_copy_when_the_leader_dies_before_another_is_made() -> None:
+    """It may lack acknowledged commits and does not lead, but it is all that is left."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        victim = await fall_behind(s, 30)
+        s.do("stops hang", victim, 40)
+        s.when(becomes(victim, "demoting"), "power off", leader, 60)
+        await s.until(lambda: not s.host(leader).up, 30)
+        await s.wait(50)
+        assert s.host(victim).aside == []
+        assert (s.leader, s.promotions_since(began)) == ("", [])
+        await s.until_whole(120)
+        assert s.leader == leader
+
+    play(script, Knobs(nodes=("a", "b"), synchronous_mode="on"))

@@ -367,9 +367,10 @@ class SimPostgres:
         fork = fork_of(own, theirs)
         lost = 0 if fork is None else int(own.end) - int(fork)
         commits = None if fork is None else len(own.records) - own.index_after(fork)
+        gone = f"{source.name} keeps no WAL from before {theirs.kept_from}" if own.end < theirs.kept_from else ""
         return Divergence(
             source.name, Timeline(theirs.timeline), Timeline(own.timeline), own.end, fork, lost, commits,
-            "" if fork is None else f"histories part at {fork}",
+            "" if fork is None else f"histories part at {fork}", gone,
         )  # fmt: skip
 
     async def _touch(self) -> None:

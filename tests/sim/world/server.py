@@ -404,6 +404,8 @@ class Server:
         reach = ours.ended(theirs.timeline)
         if not self.answers or theirs.system_id != ours.system_id or reach is None or theirs.end > reach:
             return None
+        if theirs.end < ours.kept_from:
+            return None
         last = theirs.records[-1] if theirs.records else None
         if last is not None and ours.at(last.end) != last:
             by_hand = theirs.parts_by_hand(ours)

@@ -51,6 +51,9 @@ class Data:
     tainted: bool = False
     """Somebody made a primary of a standby without a new timeline: what is written on this one is promised nothing."""
 
+    kept_from: Lsn = Lsn(0)
+    """Older WAL was recycled: nobody can stream from before that."""
+
     @property
     def end(self) -> Lsn:
         """How far the WAL reaches."""
@@ -58,7 +61,7 @@ class Data:
 
     @property
     def checkpoint(self) -> Lsn:
-        """What the control file says of the last checkpoint: after a shutdown where its record begins, the last of all."""
+        """By the control file: after a shutdown where the record of the last checkpoint begins, the last of all."""
         shut_down = len(self.records) > 1 and self.records[-1].what == "shutdown checkpoint"
         return self.records[-2].end if shut_down else self.end
 
