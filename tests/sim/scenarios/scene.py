@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from haagent.core.states import State
 from tests.sim.checkers.all import all_checkers
 from tests.sim.faults import KINDS, Deed, Doer
 from tests.sim.rows import IN_SCENES
@@ -88,6 +89,11 @@ class Scene:
     def acked_since(self, at: float) -> list[str]:
         """Which nodes acknowledged commits."""
         return sorted({event.where for event in self.since(at, Acked)})
+
+    def state(self, name: str) -> State | None:
+        """What the agent is about; None while there is none."""
+        agent = self.host(name).agent
+        return None if agent is None else agent.current().state
 
     def states_since(self, at: float, name: str) -> list[str]:
         return [event.new for event in self.since(at, StateChanged) if event.where == name]

@@ -10,7 +10,7 @@ from haagent.core.terms import Lsn
 from tests.sim.world.hosts import Host
 from tests.sim.world.server import Server
 from tests.sim.world.time import Clock
-from tests.sim.world.wal import START, Record
+from tests.sim.world.wal import START, Record, Switch
 
 if TYPE_CHECKING:
     from tests.sim.world.world import World
@@ -68,6 +68,17 @@ class Far(Host):
         """Lead from now on."""
         assert self.server is not None
         self.server.process.soon(self.server.promote)
+
+    def fail_over(self, lost: int) -> None:
+        """Another far node leads from now on, one that lacked the last records."""
+        assert self.server is not None
+        self.server.end("its host is gone")
+        data = self.data
+        data.records = data.records[:-lost]
+        data.switches = (*data.switches, Switch(data.timeline, data.end))
+        data.timeline = data.newest_timeline = data.newest_timeline + 1
+        data.clean = True
+        self.run(primary=True)
 
     def holds(self, uid: int) -> bool:
         """Whether a record is in its history."""

@@ -128,6 +128,9 @@ class SimPostgres:
             receiver=self._receiver(server),
             senders=self._senders(server),
             synchronous_standby_names=server.names,
+            replay_paused=recovery and bool(server.short),
+            short_of=dict(server.short) if recovery else {},
+            replayed_all=not (recovery and server.short),
         )
 
     def _receiver(self, server: Server) -> Receiver | None:

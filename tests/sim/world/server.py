@@ -84,6 +84,8 @@ class Server:
         self.streams: list[Stream] = []
         self.receiver: Stream | None = None
         self.waiting: list[Waiting] = []
+        self.short: dict[str, tuple[int, int]] = {}
+        """What the primary has more of than this standby, so that replay has stopped: (it has, it needs)."""
         self.ended = False
         self.names = self._configured_names()
         """synchronous_standby_names in force."""
@@ -474,7 +476,13 @@ class Server:
         if network.open(here, there):
             self.world.loop.later(network.delay(here, there), stream.upstream.acknowledge, stream, data.end)
 
+    def fall_short(self, name: str, has: int, needs: int) -> None:
+        """The primary's WAL tells of a larger setting: replay stops until a start, which takes as much as is needed."""
+        self.short[name] = (has, needs)
+
     def _replay(self, upto: Lsn) -> None:
+        if self.short:
+            return
         self.replayed = max(self.replayed, upto)
 
     def kick(self) -> None:
