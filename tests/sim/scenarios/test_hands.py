@@ -313,3 +313,41 @@ def test_agents_restarted_in_a_pause_while_etcd_is_away_stop_nothing() -> None:
         assert (s.leader, s.pid(leader), s.promotions_since(began)) == (leader, pid, [])
 
     play(script)
+
+
+def test_an_agent_restarted_in_a_pause_leaves_a_starting_postgresql_alone() -> None:
+    """Faults 12 and 59: an operator starts a standby by hand, and updates the agent before it answers."""
+
+    async def script(s: Scene) -> None:
+        leader, victim, began = s.leader, s.standbys[0], s.now
+        s.do("pause", leader, 60)
+        await s.wait(5)
+        s.do("kill postmaster", victim)
+        await s.until(lambda: s.states_since(began, victim)[-1:] == ["fenced"], 5)
+        s.do("start by hand", victim)
+        await s.wait(1)
+        pid = s.pid(victim)
+        s.do("terminate agent", victim)
+        await s.until(lambda: s.host(victim).agent is None, 2, "its agent has left")
+        await s.wait(70)
+        await s.until_whole()
+        assert pid is not None
+        assert (s.leader, s.pid(victim), s.promotions_since(began)) == (leader, pid, [])
+
+    play(script, replace(Knobs(), speed=replace(Knobs().speed, crash_recovery=8.0)))
+
+
+def test_an_etcd_wiped_while_the_leaders_agent_is_away_is_filled_by_the_running_primary() -> None:
+    """Faults 1 and 43: the new agent finds a primary and no trace of a cluster."""
+
+    async def script(s: Scene) -> None:
+        leader, pid, began = s.leader, s.pid(s.leader), s.now
+        s.do("kill agent", leader, 1.0)
+        await s.wait(0.8)
+        s.do("etcd wiped", "etcd")
+        await s.wait(20)
+        assert (s.leader, s.pid(leader), s.promotions_since(began)) == (leader, pid, [])
+        assert s.world.etcd.identity() == str(s.host(leader).data.system_id)
+        await s.until_whole()
+
+    play(script)
