@@ -368,9 +368,13 @@ class SimPostgres:
         theirs = await self._ask_other(source, 3.0)
         own = self.host.data
         fork = fork_of(own, theirs)
+        if own.needs > own.end:
+            fork = own.end if fork is None else fork
         lost = 0 if fork is None else int(own.end) - int(fork)
         commits = None if fork is None else len(own.records) - own.index_after(fork)
         gone = f"{source.name} keeps no WAL from before {theirs.kept_from}" if own.end < theirs.kept_from else ""
+        if own.needs > own.end:
+            gone = f"it needs the WAL up to {own.needs}, has it up to {own.end}, and {source.name} left that history"
         return Divergence(
             source.name, Timeline(theirs.timeline), Timeline(own.timeline), own.end, fork, lost, commits,
             "" if fork is None else f"histories part at {fork}", gone,

@@ -111,6 +111,8 @@ class Server:
         if self.primary:
             self._become_primary(promoted=False)
             return
+        if self.data.end < self.data.needs:
+            return  # it waits for that WAL; this world has it nowhere
         self.phase = Phase.RECOVERY
         self.data.in_production = False
         await self._receive_for_ever()

@@ -44,6 +44,8 @@ class Data:
     records: list[Record] = field(default_factory=list)
     newest_timeline: int = 0
     """The highest timeline of which a .history file or WAL is here."""
+    needs: Lsn = START
+    """The files are of that time: it is not consistent without the WAL up to there."""
     clean: bool = False
     standby_signal: bool = False
     in_production: bool = False
@@ -95,6 +97,7 @@ class Data:
         self.records = other.records[: other.index_after(upto)]
         self.timeline, self.switches = other.timeline, other.switches
         self.newest_timeline = max(self.newest_timeline, other.newest_timeline)
+        self.needs = other.needs
 
 
 def fork_of(own: Data, other: Data) -> Lsn | None:
