@@ -68,7 +68,7 @@ def decide(v: View) -> Plan:
     told: dict[str, Any] = {"state": row.to, "row": row.id, "why": why, "begun": True, "last_leader": last}
     if v.postgres.writable:
         told["divergence"] = None  # whatever was found of its history before, it has been written to since
-    told |= {"prepared": _prepared(v), "leaving_at": None, "guardless_since": None}
+    told |= {"prepared": _prepared(v, row), "leaving_at": None, "guardless_since": None}
     memory = replace(memory, **(told | _consumed(v, row) | _published(v) | changes))
     after = replace(v, memory=memory)
     actions = (*replies, *orders.actions)
@@ -99,8 +99,10 @@ def _leaderless_since(v: View) -> Instant | None:
     return v.now if v.memory.leaderless_since is None else v.memory.leaderless_since
 
 
-def _prepared(v: View) -> bool:
-    return v.memory.prepared or conditions.job_done("pre_promote")(v)
+def _prepared(v: View, row: Row) -> bool:
+    """Whether ``pre_promote`` has agreed to this very candidacy: what it said of another one does not count."""
+    same = v.state is State.CANDIDATE and row.to in (State.CANDIDATE, State.PROMOTING)
+    return same and (v.memory.prepared or conditions.job_done("pre_promote")(v))
 
 
 def _published(v: View) -> dict[str, Any]:

@@ -67,7 +67,6 @@ def begin(v: View) -> Orders:
         "told_role": STANDBY_LEADER,
         "told_stop": False,
         "switch_started_at": None,
-        "prepared": False,
         "checkpointed": True,
     }
     return Orders((*callback, *publish.request_done(v), *publish.led_from_afar(v)), changes)

@@ -133,7 +133,6 @@ def begin_to_lead(v: View) -> Orders:
         "told_role": "primary",
         "told_stop": False,
         "switch_started_at": None,
-        "prepared": False,
     }
     callback = role_callback(v, "primary")
     return Orders((*callback, *publish.request_done(v), *publish.led(v), *checkpoint), changes)

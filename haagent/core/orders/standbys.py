@@ -37,7 +37,7 @@ def settle(v: View) -> Orders:
     """
     adopted = v.state is State.FENCED and not v.memory.told_role
     callback = () if adopted else role_callback(v, "replica")
-    changes: dict[str, Any] = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE, "prepared": False}
+    changes: dict[str, Any] = {"attempts": 0, "start_failures": 0, "goal": Goal.NONE}
     if v.state is State.FAILED:
         changes["divergence"] = None
     told = {"told_role": "replica", "told_stop": False}

@@ -134,7 +134,7 @@ async def fall_behind(s: Scene, seconds: float) -> str:
 
 
 def test_a_standby_whose_wal_is_gone_is_cloned_anew() -> None:
-    """Nobody has to notice, and the copy that it had is moved aside, not removed."""
+    """Fault 73: nobody has to notice, and the copy that it had is moved aside, not removed."""
 
     async def script(s: Scene) -> None:
         leader, began = s.leader, s.now

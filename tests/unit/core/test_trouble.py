@@ -297,6 +297,21 @@ def test_a_veto_withdraws_the_request_that_named_this_node() -> None:
     assert kinds.index(Resign) < kinds.index(PutFailover)
 
 
+@pytest.mark.parametrize(("state", "agreed"), [(State.STANDBY, False), (State.CANDIDATE, True)])
+def test_an_answer_of_pre_promote_that_comes_after_its_candidacy_allows_no_later_promotion(
+    state: State, agreed: bool
+) -> None:
+    """Fault 13: the lease ended while the program ran, and the next promotion is to be asked for anew."""
+    job = JobFacts("pre_promote", NOW, done=True)
+    settings = some_settings(pre_promote="/bin/true")
+    won = {"lease": a_lease(), "guard": a_guard(permit_s=8), "cluster": a_cluster(leader="b")}
+    view = a_view(memory=a_memory(state), settings=settings, job=job, **({} if state is State.STANDBY else won))
+    plan = decide(view)
+    assert plan.memory.prepared is agreed
+    left = decide(a_view(memory=a_memory(State.CANDIDATE, prepared=True), settings=settings))
+    assert (left.row, left.memory.prepared) == (660, False)
+
+
 def test_a_named_candidate_that_does_not_come_is_waited_for_once_and_not_for_ever() -> None:
     """Fault 85: whatever state this node passed through meanwhile, the wait counts from the last leader's heartbeat."""
     request = FailoverKey(Revision(9), leader="a", candidate="c")
