@@ -115,7 +115,7 @@ PYTEST := timeout --signal=TERM --kill-after=60 1440 $(RUN) -m pytest --duration
 test-integration:
 	@$(PYTEST) tests/integration
 test-others:
-	@$(PYTEST) --ignore=tests/integration --rows-of-the-soak=$(ROWS)
+	@$(PYTEST) --ignore=tests/integration $(if $(wildcard $(ROWS)),--rows-of-the-soak=$(ROWS))
 
 .PHONY: check
 check: $(VENV)/.dependencies ## the daily check: format, lint, types, layers, unit tests
