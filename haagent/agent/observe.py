@@ -19,6 +19,7 @@ FRESH_S, IDLE_FRESH_S = 0.1, 1.0
 waited for, which wakes the loop many times a second."""
 LOST_PATIENCE_S = 1.0
 """So long etcd is waited for once the lease is lost: it can tell that the key only vanished, else PostgreSQL stops."""
+MAY_WRITE = frozenset({State.PROMOTING, State.PRIMARY, State.DEMOTING})
 AWAITING_POSTGRES = frozenset({State.STARTING, State.PROMOTING, State.DEMOTING, State.FENCED})
 
 
@@ -44,15 +45,15 @@ class Observer:
     async def look(self, settings: Settings, lease: LeaseFacts, state: State) -> tuple[PostgresFacts, ClusterFacts]:
         """PostgreSQL and the cluster, looked at side by side."""
         fresh_s = IDLE_FRESH_S if state in AWAITING_POSTGRES else FRESH_S
-        cluster = self._look_at_cluster(settings, lease, fresh_s)
+        cluster = self._look_at_cluster(fresh_s, self._patience(settings, lease, state))
         return await asyncio.gather(self._postgres.probe(PROBE_TIMEOUT_S), cluster)
 
-    async def _look_at_cluster(self, settings: Settings, lease: LeaseFacts, fresh_s: float) -> ClusterFacts:
+    async def _look_at_cluster(self, fresh_s: float, patience_s: float) -> ClusterFacts:
         now, seen_at = self._clock.now(), self._cluster.seen_at
         fresh = seen_at is not None and now - seen_at < fresh_s and self._cluster.silent_since is None
         if not (fresh and not self._stale):
             self._stale = False
-            await self._read(now, self._patience(settings, lease, now))
+            await self._read(now, patience_s)
         self._cluster = ClusterFacts(
             self._cluster.snapshot,
             self._cluster.seen_at,
@@ -79,11 +80,10 @@ class Observer:
         finally:
             self._reading = None
 
-    @staticmethod
-    def _patience(settings: Settings, lease: LeaseFacts, now: Instant) -> float:
+    def _patience(self, settings: Settings, lease: LeaseFacts, state: State) -> float:
         """A leader waits for the DCS no longer than until it must stop PostgreSQL."""
-        if lease.lost is not None:
+        if lease.lost is not None and state in MAY_WRITE and not settings.pause:
             return min(settings.retry_timeout, LOST_PATIENCE_S)
         if lease.demote_at is None:
             return settings.retry_timeout
-        return min(settings.retry_timeout, max(0.2, lease.demote_at - now))
+        return min(settings.retry_timeout, max(0.2, lease.demote_at - self._clock.now()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -70,7 +71,9 @@ async def test_once_the_lease_is_lost_etcd_is_waited_for_a_moment_only(monkeypat
         assert cluster.silent_why == "the lease was lost, and it had 0.05 s more for its answer"
         lost = LeaseFacts(LeaseId(1), Term(1), lost="somebody else leads")
         _, cluster = await world.observer.look(Settings(), lost, State.PROMOTING)
-    assert cluster.silent_why == "no answer within 0.05 s"
+        assert cluster.silent_why == "no answer within 0.05 s"
+        _, cluster = await world.observer.look(replace(Settings(), retry_timeout=0.1), lost, State.FENCED)
+        assert cluster.silent_why == "no answer within 0.1 s", "nothing is written there any more"
     world.observer.hurry()
 
 
