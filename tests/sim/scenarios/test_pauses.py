@@ -80,3 +80,23 @@ def test_a_primary_started_by_hand_before_its_agent_is_stopped_when_etcd_falls_s
         await s.until_whole(60)
 
     play(script)
+
+
+def test_the_only_primary_started_by_hand_in_a_pause_waits_for_its_turn_and_is_not_taken_for_a_stranger() -> None:
+    """Fault 58: nobody knows that it led last, since other hands deleted the leader key; then the pause ends."""
+
+    async def script(s: Scene) -> None:
+        first, others = s.leader, s.standbys
+        s.do("pause", first, 34)
+        await s.wait(3)
+        for name in others:
+            s.do("power off", name, 200)
+        s.do("power off", first, 25)
+        await s.wait(5)
+        s.do("leader key deleted", "etcd")
+        await s.wait(20.5)
+        s.do("start by hand", first)
+        await s.until(lambda: s.leader == first, 60)
+        await s.until_whole(300)
+
+    play(script)

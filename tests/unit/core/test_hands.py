@@ -128,3 +128,14 @@ def test_a_leader_that_is_a_standby_in_a_pause_is_not_promoted() -> None:
     view = a_primary_view(memory=a_memory(State.FENCED), postgres=a_standby(), peers=a_poll())
     assert decide(view).row == 1014
     assert decide(replace(view, settings=replace(view.settings, pause=True))).row == 1015
+
+
+def test_a_primary_by_hand_in_a_pause_waits_as_a_candidate_for_whoever_led_last() -> None:
+    """As a standby it would be taken for one that other hands promoted, and barred for it once the pause ends."""
+    paused = replace(a_view().settings, pause=True)
+    waits = a_view(
+        settings=paused, memory=a_memory(State.CANDIDATE, stand_back_until=later(NOW, 5)), postgres=a_primary()
+    )
+    silent = replace(waits, cluster=a_silent_dcs(cluster=a_cluster(leader=None)))
+    led = replace(waits, cluster=a_cluster(leader="a"))
+    assert [decide(view).row for view in (silent, led)] == [657, 660]
