@@ -1,6 +1,6 @@
 """``python -m tests.sim.soak --hours 200``: many simulated hours on all cores, and what they were made of.
 
-First the same seeds every time, then fresh ones, which are this code's own: other code has others, and whoever runs
+First the same seeds every time, then fresh ones, which are this product's own: other code has others, and whoever runs
 the same code runs the same seeds. It ends with the first violation: the seed's plan, shortened, and as the last line
 the command that replays it.
 """
@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,8 @@ from typing import Any
 
 FIXED = range(1, 61)
 """Always run, so that two versions can be compared."""
-CODE = ("haagent", "tests/sim")
+OPEN: Mapping[int, str] = {}
+"""Seeds that are known to break an invariant, and how: named here until it is mended, so that the soak goes on."""
 PROGRESS_S = 30.0
 LINE_LIMIT = 16 * 1024 * 1024
 
@@ -42,6 +43,7 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     rows: Counter[int] = field(default_factory=Counter)
     failed: str = ""
+    known: list[str] = field(default_factory=list)
 
     def add(self, one: dict[str, Any]) -> None:
         """Count a seed's result in."""
@@ -53,7 +55,11 @@ class Tally:
         self.bursts += one["bursts"]
         self.faults.update(one["faults"])
         self.rows.update({int(row): number for row, number in one["rows"].items()})
-        self.failed = self.failed or one["failed"]
+        if one["seed"] in OPEN:
+            state = "still" if one["failed"] else "no longer"
+            self.known.append(f"seed {one['seed']} {state} breaks an invariant: {OPEN[one['seed']]}")
+        else:
+            self.failed = self.failed or one["failed"]
 
     def told(self, took_s: float) -> str:
         """The report; after a failure its last line is the command that replays it."""
@@ -68,13 +74,13 @@ class Tally:
             f"{self.leaders} terms of leaders, {self.commits} acknowledged commits",
             f"{self.seeds} seeds, {self.hours:.1f} simulated hours in {took_s:.0f} s ({self.cpu_s:.0f} s of CPU)",
         ]
-        return "\n".join([*lines, *([self.failed] if self.failed else [])])
+        return "\n".join([*lines, *self.known, *([self.failed] if self.failed else [])])
 
 
 def fresh(root: Path) -> int:
-    """The first of the seeds that belong to the code below ``root``."""
+    """The first of the seeds that belong to the product's code below ``root``."""
     code = hashlib.sha256()
-    for path in sorted(path for place in CODE for path in (root / place).rglob("*.py")):
+    for path in sorted((root / "haagent").rglob("*.py")):
         code.update(path.read_bytes())
     return 1_000_000 + int(code.hexdigest(), 16) % 999_000_000
 
