@@ -47,6 +47,9 @@ async def compare(settings: PostgresSettings, source: Upstream, local: Local) ->
             f"{source.name} at {source.host}:{source.port} belongs to another cluster: its system identifier is "
             f"{identity.system_id}, the one of {settings.data_dir} is {local.control.system_id}"
         )
+    useless = await _out_of_reach(settings, source, local, identity, theirs)
+    if useless is not None:
+        return useless
     own = await _own_history(settings, local.timeline, theirs)
     fork = fork_of(own, theirs)
     if fork.lsn is None:
@@ -118,6 +121,36 @@ def _verdict(source: Upstream, local: Local, identity: Identity, fork: Fork, fou
         lost_bytes=end - fork.lsn,
         lost_commits=found.commits if found.end is not None else None,
         reason=reason,
+    )
+
+
+async def _out_of_reach(
+    settings: PostgresSettings, source: Upstream, local: Local, identity: Identity, theirs: History
+) -> Divergence | None:
+    """The verdict on a copy that must go further on some timeline than the other server did, without WAL for it.
+
+    PostgreSQL refuses to start it, whatever it has of later timelines. Source: "requested timeline does not contain
+    minimum recovery point", src/backend/access/transam/xlogrecovery.c.
+    """
+    needed, timeline = local.control.min_recovery, local.control.min_recovery_timeline
+    left_at = next((left for number, left in theirs.path() if number == timeline), None)
+    if local.server is not None or left_at is None or needed <= left_at:
+        return None
+    found = await past(settings, local.control.segment_bytes, timeline, left_at)
+    end = found.end or left_at
+    gone = _never_consistent(source, local, left_at, end)
+    if not gone:
+        return None
+    return Divergence(
+        leader=source.name,
+        leader_timeline=identity.timeline,
+        own_timeline=timeline,
+        own_lsn=end,
+        fork_lsn=left_at,
+        wal_gone=gone,
+        lost_bytes=end - left_at,
+        lost_commits=found.commits if found.end is not None else 0,
+        reason=gone,
     )
 
 

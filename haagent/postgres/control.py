@@ -54,8 +54,12 @@ class ControlData:
     def timeline(self) -> Timeline:
         """The newest timeline that the control file knows of: of its checkpoint, or of a standby's replay."""
         checkpoint = int(self.fields["Latest checkpoint's TimeLineID"])
-        recovery = int(self.fields.get("Min recovery ending loc's timeline", "0"))
-        return Timeline(max(checkpoint, recovery))
+        return Timeline(max(checkpoint, self.min_recovery_timeline))
+
+    @property
+    def min_recovery_timeline(self) -> Timeline:
+        """On which timeline ``min_recovery`` lies; 0 when there is none."""
+        return Timeline(int(self.fields.get("Min recovery ending loc's timeline", "0")))
 
     @property
     def min_recovery(self) -> Lsn:

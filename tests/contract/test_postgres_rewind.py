@@ -14,9 +14,11 @@ import psycopg
 import pytest
 
 from haagent.core.facts import DataKind, Progress
-from haagent.core.terms import Timeline
+from haagent.core.terms import Lsn, Timeline
 from haagent.ports import Refused
+from haagent.postgres.control import ControlData, read_control
 from haagent.postgres.process import identify
+from haagent.postgres.settings import PostgresSettings
 from tests.contract.nodes import (
     a_primary,
     a_standby,
@@ -95,6 +97,31 @@ async def test_a_start_that_waits_for_the_wal_of_a_dead_source_is_told_from_one_
     assert (await old.adapter.compare(third.upstream)).wal_gone == running.wal_gone
     with pytest.raises(Refused, match="nothing was changed"):
         await old.adapter.rewind(third.upstream, old.progress.append)
+
+
+async def test_a_copy_that_must_go_further_than_its_history_does_is_told_though_it_has_the_next_timeline(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rewound to a primary that died at once: PostgreSQL refuses to start, whatever WAL of the next one it has."""
+    _, new = await diverged(home)
+    copy = await a_standby(home, new, "c")
+    await copy.until(lambda facts: streaming(facts) and facts.server is not None and facts.server.timeline == 2)
+    await copy.stop()
+    assert not (await copy.adapter.compare(new.upstream)).diverged
+    (left,) = await new.adapter.history()
+
+    async def of_one_that_was_not_consistent(settings: PostgresSettings, timeout: float = 5.0) -> ControlData:
+        found = await read_control(settings, timeout)
+        far = {
+            "Minimum recovery ending location": str(Lsn(left.lsn + 65536)),
+            "Min recovery ending loc's timeline": "1",
+        }
+        return replace(found, fields={**found.fields, **far})
+
+    monkeypatch.setattr("haagent.postgres.adapter.read_control", of_one_that_was_not_consistent)
+    verdict = await copy.adapter.compare(new.upstream)
+    assert (verdict.diverged, verdict.own_timeline, verdict.leader_timeline) == (True, 1, 2)
+    assert re.search("needs the WAL up to .* b left that history at", verdict.wal_gone)
 
 
 async def test_a_rewind_that_is_killed_leaves_a_directory_for_a_new_clone(home: Path) -> None:

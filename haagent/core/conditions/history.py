@@ -166,6 +166,11 @@ def leader_ready(v: View) -> bool:
     return leader_member_facts(v) is not None or remote.source(v) is not None
 
 
+def starts_in_vain(v: View) -> bool:
+    """It failed to start more than once, and the leader can be asked whether its history is why."""
+    return v.memory.start_failures >= 2 and led_by_other(v) and leader_ready(v)
+
+
 def replaceable(v: View) -> bool:
     """There is another copy: that of a leader, or the remote primary's."""
     return (led_by_other(v) and leader_ready(v)) or remote.is_known(v)

@@ -27,7 +27,9 @@ def start_standby(v: View) -> Orders:
 
 
 def start_failed(v: View) -> Orders:
-    return Orders((), {**backing_off(v), "start_failures": v.memory.start_failures + 1})
+    """What was known of its history is forgotten when it fails again: the comparison may tell why it does."""
+    again: dict[str, Any] = {"divergence": None} if v.memory.start_failures else {}
+    return Orders((), {**backing_off(v), **again, "start_failures": v.memory.start_failures + 1})
 
 
 def settle(v: View) -> Orders:

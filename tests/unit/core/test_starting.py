@@ -60,3 +60,17 @@ def test_a_comparison_that_fails_is_made_again_later() -> None:
     plan = decide(starting(job=failed))
     assert plan.row == 480
     assert plan.memory.retry_at > NOW
+
+
+def test_a_start_that_fails_again_is_compared_before_the_next() -> None:
+    """PostgreSQL may refuse its own history each time; only the leader's tells so."""
+    once = decide(a_view(postgres=stopped(), memory=a_memory(State.STARTING, divergence=PARTED)))
+    assert (once.row, once.memory.start_failures, once.memory.divergence) == (430, 1, PARTED)
+    twice = decide(a_view(postgres=stopped(), memory=a_memory(State.STARTING, start_failures=1, divergence=PARTED)))
+    assert (twice.memory.start_failures, twice.memory.divergence) == (2, None)
+    standby = replace(stopped(), data=replace(stopped().data, cluster_state="in archive recovery"))
+    failed = a_view(postgres=standby, memory=a_memory(State.FENCED, start_failures=1))
+    assert decide(failed).row == 1066
+    plan = decide(replace(failed, memory=a_memory(State.FENCED, start_failures=2)))
+    assert plan.row == 1072
+    assert any(isinstance(action, Compare) for action in plan.actions)
