@@ -1,7 +1,8 @@
 """What this node has seen of the cluster's keys: when the leader key last moved, and which changes concern the loop.
 
 Laws: the instant of a heartbeat is when it was first *seen* here, never earlier; what is older than something already
-seen changes nothing.
+seen changes nothing but that. A key that a reading finds gone may have moved, unseen, until this very moment: only the
+watch, which leaves nothing out, can tell that it had not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class Sightings:
         self._leader: LeaderKey | None = None
         self._last: LeaderKey | None = None
         self._seen_at = Instant(0.0)
+        self._missed_at: Instant | None = None
+        """When a reading found the leader key gone, until the watch has told the same."""
         self._as_of = 0
         self._granted: tuple[LeaseId, float] | None = None
         self._members: dict[str, tuple[Any, ...]] = {}
@@ -38,7 +41,8 @@ class Sightings:
         last = self._last
         if last is None:
             return None
-        return Heartbeat(last.term, last.revision, self._seen_at, self._ttl_of(last.lease_id), last.name)
+        seen_at = self._seen_at if self._missed_at is None else max(self._seen_at, self._missed_at)
+        return Heartbeat(last.term, last.revision, seen_at, self._ttl_of(last.lease_id), last.name)
 
     def granted(self, lease: LeaseId, ttl: float) -> None:
         """etcd said what it granted to a lease, in seconds."""
@@ -52,6 +56,8 @@ class Sightings:
     def read(self, reply: RangeReply) -> None:
         """All keys were read."""
         found = {kv.key.removeprefix(self._prefix): kv for kv in reply.kvs}
+        if keys.LEADER not in found and self._leader is not None and reply.revision >= self._as_of:
+            self._missed_at = self._clock.now()
         self._saw_leader(found.get(keys.LEADER), reply.revision)
         for key, kv in found.items():
             name = keys.member_name(key)
@@ -70,6 +76,8 @@ class Sightings:
 
     def _leader_changed(self, event: KeyEvent) -> str | None:
         if event.deleted:
+            if self._last is not None and event.kv.mod_revision > self._last.revision:
+                self._missed_at = None
             self._saw_leader(None, event.kv.mod_revision)
             return "the leader key is gone"
         before = self._leader
@@ -91,17 +99,25 @@ class Sightings:
 
     def _saw_leader(self, kv: KeyValue | None, as_of: int) -> None:
         if as_of < self._as_of:
+            self._missed(kv)
             return
         self._as_of = as_of
         if kv is None:
             self._leader = None
             return
+        self._missed_at = None
         leader = keys.leader_key(kv)
         if leader != self._leader:
             self._leader = self._last = leader
             self._seen_at = self._clock.now()
         if leader.lease_id and self._ttl_of(leader.lease_id) is None:
             self._ask_ttl(leader.lease_id)
+
+    def _missed(self, kv: KeyValue | None) -> None:
+        """The watch tells of a change of the leader key after a reading that was already past it."""
+        leader = None if kv is None else keys.leader_key(kv)
+        if leader is not None and self._last is not None and leader.revision > self._last.revision:
+            self._last, self._seen_at = leader, self._clock.now()
 
     def _ttl_of(self, lease: LeaseId) -> float | None:
         return self._granted[1] if self._granted is not None and self._granted[0] == lease else None

@@ -72,6 +72,34 @@ def test_the_last_beat_of_a_key_that_is_gone_is_remembered() -> None:
     assert seen.sightings.heartbeat() == Heartbeat(Term(5), Revision(10), Instant(100), None, "a")
 
 
+def test_a_key_that_is_read_as_gone_may_have_moved_till_then_unless_the_watch_says_otherwise() -> None:
+    """A node that was cut off from etcd comes back just when the key has vanished: its last sight proves nothing."""
+    seen = Seen()
+    seen.read(10, put("leader", mod=10, create=5))
+    seen.clock.at = 140
+    seen.read(15)
+    assert seen.beat() == (5, 10, 140)
+    seen.clock.at = 141
+    seen.read(16)
+    assert seen.beat() == (5, 10, 140), "gone it was already"
+    assert seen.changed(gone("leader", 12)) == "the leader key is gone"
+    assert seen.beat() == (5, 10, 100), "the watch leaves nothing out: it had not moved"
+
+
+def test_a_move_that_was_missed_counts_from_when_the_watch_tells_of_it() -> None:
+    seen = Seen()
+    seen.read(10, put("leader", mod=10, create=5))
+    seen.clock.at = 140
+    seen.read(15)
+    seen.clock.at = 142
+    seen.changed(put("leader", mod=13, create=5))
+    assert seen.changed(gone("leader", 14)) == "the leader key is gone"
+    assert seen.beat() == (5, 13, 142)
+    seen.clock.at = 150
+    seen.read(20, put("leader", b"b", mod=20, create=20))
+    assert seen.beat() == (20, 20, 150)
+
+
 def test_what_etcd_granted_is_asked_once_it_matters() -> None:
     seen = Seen()
     seen.read(10, put("leader", mod=10, create=5))
