@@ -24,6 +24,7 @@ from haagent.core.facts import (
     PRIMARY,
     REPLICA,
     STANDBY_LEADER,
+    DataKind,
     Goal,
     Member,
     ServerConfig,
@@ -81,7 +82,7 @@ def wire_state(v: View) -> str:
 
 def wire_role(v: View) -> str:
     """The role of this node in the words of the wire format."""
-    if v.state in (State.VACANT, State.INITIALIZING):
+    if v.state in (State.VACANT, State.INITIALIZING) or (v.state is State.FAILED and _without_data(v)):
         return "uninitialized"
     if v.postgres.writable and v.postgres.running:
         return "primary" if leads(v) else "demoted"
@@ -90,6 +91,12 @@ def wire_role(v: View) -> str:
     # A crash that is recovered from in place is no change of role.
     recovers = v.state in WRITABLE and v.postgres.server is None and v.memory.told_role == "primary" and leads(v)
     return "primary" if recovers else "replica"
+
+
+def _without_data(v: View) -> bool:
+    """Nothing of any cluster lies here, but at most what a bootstrap that failed has left: others may begin one."""
+    data = v.postgres.data
+    return data.kind in (DataKind.ABSENT, DataKind.EMPTY) or data.marker == "initializing"
 
 
 def member(v: View) -> Member:

@@ -24,6 +24,7 @@ from haagent.core.conditions import why_not_me
 from haagent.core.decide import decide
 from haagent.core.facts import (
     IMMOVABLE,
+    DataFacts,
     DataKind,
     Divergence,
     FailoverKey,
@@ -36,6 +37,7 @@ from haagent.core.facts import (
     Outcome,
     View,
 )
+from haagent.core.publish import wire_role
 from haagent.core.states import State
 from haagent.core.terms import Lsn, Revision, Term, Timeline, later
 from tests.builders import (
@@ -325,3 +327,17 @@ def test_a_named_candidate_that_does_not_come_is_waited_for_once_and_not_for_eve
         for vacant_s, waits in ((1.0, True), (4.0, False)):
             unheard = replace(memory, leaderless_since=later(NOW, -vacant_s))
             assert ("is under way" in (why_not_me(a_view(cluster=cluster, memory=unheard)) or "")) is waits
+
+
+@pytest.mark.parametrize(
+    ("data", "role"),
+    [
+        (DataFacts(DataKind.UNFINISHED, marker="initializing"), "uninitialized"),
+        (DataFacts(DataKind.EMPTY), "uninitialized"),
+        (DataFacts(DataKind.UNFINISHED, marker="rewinding"), "replica"),
+        (DataFacts(DataKind.UNREADABLE), "replica"),
+    ],
+)
+def test_a_failed_node_without_data_keeps_nobody_from_a_bootstrap(data: DataFacts, role: str) -> None:
+    """Its directory is a mount point, say, so that what its own bootstrap left could not be moved aside."""
+    assert wire_role(a_view(memory=a_memory(State.FAILED), postgres=replace(stopped(), data=data))) == role
