@@ -40,7 +40,7 @@ class Kind:
     """A kind of deed: how often it is drawn, at what it is aimed, for how long, and how it is done."""
 
     weight: float
-    """0: only in outages of failsafe mode."""
+    """0: only in outages of failsafe mode, or where a scenario does it."""
     aim: str
     """``node``, ``pair`` of nodes, ``member`` of etcd, or ``etcd``."""
     seconds: tuple[float, float]
