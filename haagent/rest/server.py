@@ -89,12 +89,12 @@ class RestServer:
         if self._server is not None:
             self._server.most = settings.max_connections
         self._handler.configure(settings)
-        self._close_listeners()
+        await self._close_listeners()
         await self._listen(context)
 
     async def _rebind(self, settings: RestSettings) -> None:
         """Other addresses may overlap with those in use, so the old ones are given up first."""
-        self._close_listeners()
+        await self._close_listeners()
         for one in self._sockets:
             one.close()
         try:
@@ -106,7 +106,7 @@ class RestServer:
 
     async def stop(self) -> None:
         """Close everything; requests under way get a moment to end."""
-        self._close_listeners()
+        await self._close_listeners()
         for one in self._sockets:
             one.close()
         self._sockets = []
@@ -131,10 +131,15 @@ class RestServer:
         scheme = "https" if context else "http"
         log.info("REST API: %s", ", ".join(f"{scheme}://{host}:{port}" for host, port in self.addresses))
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
+    async def _close_listeners(self) -> None:
+        # asyncio leaves a connection without an answer whose listener closes between accepting it and the loop's next
+        # turn, where it is connected: no more are accepted for that turn.
+        listeners, self._listeners = self._listeners, []
+        for one in (one for listener in listeners for one in listener.sockets):
+            asyncio.get_running_loop().remove_reader(one.fileno())
+        await asyncio.sleep(0)
+        for listener in listeners:
             listener.close()
-        self._listeners = []
 
     def _connection(self) -> asyncio.BaseProtocol:
         assert self._server is not None, "the server was stopped"

@@ -147,6 +147,18 @@ async def test_a_replaced_certificate_is_served_without_a_connection_refused(ser
     assert (await ask(node, "GET", "/primary", ssl=trusting(before)))[0] == 200
 
 
+async def test_a_reload_leaves_no_client_without_an_answer(serve: Serve) -> None:
+    """Whatever turn of the loop a connection comes in."""
+    node = await serve(Node())
+    for turns in range(30):
+        asking = [asyncio.create_task(code(node, "/primary")) for _ in range(4)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await changed(node, node.settings)
+        async with asyncio.timeout(3):
+            assert await asyncio.gather(*asking) == [200] * 4
+
+
 async def test_the_address_can_change(serve: Serve) -> None:
     node = await serve(Node())
     old = node.port
