@@ -7,7 +7,7 @@ import logging
 
 from haagent.agent.lasting import Lasting
 from haagent.core.facts import ClusterFacts, LeaseFacts, PostgresFacts, Settings
-from haagent.core.states import State
+from haagent.core.states import WRITABLE, State
 from haagent.core.terms import Instant
 from haagent.ports import Clock, Dcs, PortError, Postgres
 
@@ -19,7 +19,7 @@ FRESH_S, IDLE_FRESH_S = 0.1, 1.0
 waited for, which wakes the loop many times a second."""
 LOST_PATIENCE_S = 1.0
 """So long etcd is waited for once the lease is lost: it can tell that the key only vanished, else PostgreSQL stops."""
-MAY_WRITE = frozenset({State.PROMOTING, State.PRIMARY, State.DEMOTING})
+MAY_WRITE = WRITABLE | {State.DEMOTING}
 AWAITING_POSTGRES = frozenset({State.STARTING, State.PROMOTING, State.DEMOTING, State.FENCED})
 
 
@@ -43,10 +43,19 @@ class Observer:
             self._reading.reschedule(asyncio.get_running_loop().time() + LOST_PATIENCE_S)
 
     async def look(self, settings: Settings, lease: LeaseFacts, state: State) -> tuple[PostgresFacts, ClusterFacts]:
-        """PostgreSQL and the cluster, looked at side by side."""
+        """PostgreSQL and the cluster, looked at side by side.
+
+        PostgreSQL once more when etcd was waited for: an operator may have started it meanwhile.
+        """
         fresh_s = IDLE_FRESH_S if state in AWAITING_POSTGRES else FRESH_S
-        cluster = self._look_at_cluster(fresh_s, self._patience(settings, lease, state))
-        return await asyncio.gather(self._postgres.probe(PROBE_TIMEOUT_S), cluster)
+        reading = self._look_at_cluster(fresh_s, self._patience(settings, lease, state))
+        (postgres, probed_at), cluster = await asyncio.gather(self._probe(), reading)
+        if self._clock.now() - probed_at > PROBE_TIMEOUT_S:
+            postgres, _ = await self._probe()
+        return postgres, cluster
+
+    async def _probe(self) -> tuple[PostgresFacts, Instant]:
+        return await self._postgres.probe(PROBE_TIMEOUT_S), self._clock.now()
 
     async def _look_at_cluster(self, fresh_s: float, patience_s: float) -> ClusterFacts:
         now, seen_at = self._clock.now(), self._cluster.seen_at

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from haagent.agent import observe
-from haagent.agent.observe import FRESH_S, IDLE_FRESH_S, Observer
+from haagent.agent.observe import FRESH_S, IDLE_FRESH_S, PROBE_TIMEOUT_S, Observer
 from haagent.core.facts import LeaseFacts, PostgresFacts, Settings, Snapshot
 from haagent.core.states import State
 from haagent.core.terms import Instant, LeaseId, Term
@@ -21,7 +21,7 @@ class World:
     """A clock, a DCS that counts its readers, and a PostgreSQL."""
 
     def __init__(self) -> None:
-        self.at, self.reads = Instant(0.0), 0
+        self.at, self.reads, self.probes, self.slow_s = Instant(0.0), 0, 0, 0.0
         self.observer = Observer(cast(Dcs, self), cast(Postgres, self), cast(Clock, self))
 
     def now(self) -> Instant:
@@ -32,6 +32,8 @@ class World:
 
     async def snapshot(self, timeout: float) -> Snapshot:
         self.reads += 1
+        await asyncio.sleep(0)
+        self.at = Instant(self.at + self.slow_s)
         return a_snapshot()
 
     async def never(self, timeout: float) -> Snapshot:
@@ -43,6 +45,7 @@ class World:
         raise AssertionError
 
     async def probe(self, timeout: float) -> PostgresFacts:
+        self.probes += 1
         return a_standby()
 
     def look(self, at: float, state: State) -> int:
@@ -57,6 +60,15 @@ def test_while_postgresql_is_waited_for_the_keys_are_read_about_once_a_second() 
     assert world.look(IDLE_FRESH_S * 1.1, State.FENCED) == 2
     world.observer.mark_stale()
     assert world.look(IDLE_FRESH_S * 1.2, State.FENCED) == 3
+
+
+def test_a_look_at_postgresql_does_not_grow_old_while_etcd_is_waited_for() -> None:
+    world = World()
+    world.look(0.0, State.DEMOTING)
+    assert world.probes == 1
+    world.slow_s = PROBE_TIMEOUT_S * 1.1
+    world.look(10.0, State.DEMOTING)
+    assert world.probes == 3
 
 
 async def test_once_the_lease_is_lost_etcd_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
