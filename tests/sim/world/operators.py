@@ -104,7 +104,9 @@ class Operators:
 
     def _waits_in_vain(self, view: View) -> bool:
         """In a synchronous mode nobody may lead by itself since a copy was destroyed."""
-        lost = view.leader is None and view.state is State.STANDBY and synchrony.objection(view) is not None
+        barred = view.state is State.STANDBY and synchrony.objection(view) is not None
+        outvoted = view.state is State.CANDIDATE and synchrony.votes_missing(view) is not None
+        lost = view.leader is None and (barred or outvoted)
         others = (host for host in self.world.hosts.values() if host.name != view.me.name)
         mine = self.world.hosts[view.me.name].data
         return (
