@@ -81,8 +81,10 @@ def decide(v: View) -> Plan:
     actions = _with_watchdog(v, actions)
     known, actions = failsafe.remembered(v, actions)
     now_standing, actions = stray.remembered(v, actions, stored)
-    memory = replace(memory, failsafe_known=known, standing=now_standing)
-    mandate = failsafe.mandate(replace(v, memory=memory)) if _keeps(v, row) else None
+    if (known, now_standing) != (memory.failsafe_known, memory.standing):
+        memory = replace(memory, failsafe_known=known, standing=now_standing)
+        after = replace(after, memory=memory)
+    mandate = failsafe.mandate(after) if _keeps(v, row) else None
     plan = Plan(row.id, why, actions, memory, _hold_until(v, row), _wake_in(v, row), mandate)
     check(v, plan)
     return plan

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 _NAMES = re.compile(r"(?:(?P<any>ANY)\s+|FIRST\s+)?(?:(?P<count>\d+)\s*\((?P<listed>.*)\)|(?P<bare>.*))", re.I | re.S)
 _NAME = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^\s",()*]+))\s*')
@@ -140,6 +141,7 @@ def _part(goal: Electors, wish: Acknowledgers, holders: frozenset[str]) -> Elect
     return electors(min(len(members), len(wish.members) - wish.count), members)
 
 
+@lru_cache(maxsize=64)
 def parse(text: str) -> Acknowledgers | None:
     """Read ``synchronous_standby_names``; None when it does not name every member, as ``*`` does.
 

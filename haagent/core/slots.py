@@ -9,6 +9,7 @@ dropped; before that it is the agent (``core/copies.py``). A slot in use is neve
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 from haagent.core.actions import SyncSlots
 from haagent.core.facts import Document, Member, ServerFacts, Settings, SlotFacts, Snapshot, Status
@@ -19,6 +20,7 @@ SYNCHRONIZES = 170000
 """From this version on PostgreSQL copies logical slots to standbys by itself."""
 
 
+@lru_cache(maxsize=256)
 def slot_name(member: str) -> str:
     """The slot of a member: lower case, ``-`` and ``.`` become ``_``, anything else ``uNNNN``; 63 characters."""
 

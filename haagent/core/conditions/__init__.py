@@ -14,11 +14,11 @@ from haagent.core.conditions.asked import (
     waiting,
 )
 from haagent.core.conditions.candidacy import (
+    GIVE_WAY_S,
     LET_GO_S,
     LINGER_S,
     PATIENCE_S,
     POLL_FRESH_S,
-    STAND_BACK_S,
     asked_to_lead,
     barred,
     better_peer,
@@ -166,6 +166,7 @@ __all__ = [
     "BREAKER_WINDOW_S",
     "DRAINED_S",
     "ESCALATE_S",
+    "GIVE_WAY_S",
     "LET_GO_S",
     "LINGER_S",
     "LONG_START_S",
@@ -173,7 +174,6 @@ __all__ = [
     "POLL_FRESH_S",
     "REMOTE_SILENT_S",
     "REMOTE_TRIES",
-    "STAND_BACK_S",
     "STRANDED_LONGEST_S",
     "STRANDED_S",
     "WATCHDOG_RETRY_S",

@@ -13,7 +13,8 @@ from haagent.core.terms import Lsn, Timeline
 POLL_FRESH_S = 0.6
 
 
-STAND_BACK_S = 0.2
+GIVE_WAY_S = 0.2
+"""How long a candidate sleeps while a peer has the first right to the key."""
 
 
 PATIENCE_S = 3.0

@@ -168,12 +168,16 @@ def leader_ready(v: View) -> bool:
 
 def starts_in_vain(v: View) -> bool:
     """It failed to start more than once, and the leader can be asked whether its history is why."""
-    return v.memory.start_failures >= 2 and led_by_other(v) and leader_ready(v)
+    return v.memory.start_failures >= 2 and _leader_in_service(v)
 
 
 def replaceable(v: View) -> bool:
     """There is another copy: that of a leader, or the remote primary's."""
-    return (led_by_other(v) and leader_ready(v)) or remote.is_known(v)
+    return _leader_in_service(v) or remote.is_known(v)
+
+
+def _leader_in_service(v: View) -> bool:
+    return led_by_other(v) and leader_ready(v)
 
 
 def may_rewind(v: View) -> bool:

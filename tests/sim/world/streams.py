@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from haagent.core.terms import Lsn
@@ -38,6 +39,7 @@ class Waiting:
 _SYNC = re.compile(r"^\s*(?:(ANY|FIRST)?\s*(\d+)\s*\((.*)\)|(.*))\s*$", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)
 def parse_sync(names: str) -> tuple[bool, int, tuple[str, ...]]:
     """Read synchronous_standby_names: whether any will do, how many, which."""
     match = _SYNC.match(names)
