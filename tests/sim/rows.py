@@ -13,12 +13,7 @@ from tests.sim.simulation import Simulation
 UNREACHED: Mapping[int, str] = {559: "no member of Patroni is in it", 585: "there are no logical slots"}
 """Rows that no world of the simulator can bring about, and why; a test of their own takes each."""
 
-RARE: Mapping[int, str] = {
-    527: "row 657 mostly comes before it; tests/unit/core/test_waiting.py takes it",
-    812: "seeds have taken it in failsafe mode",
-    825: "seeds have taken it where a guard fired in the tick of a postmaster's end",
-    844: "seeds have taken it under a watchdog that is required",
-}
+RARE: Mapping[int, str] = {825: "seeds have taken it where a guard fired in the tick of a postmaster's end"}
 """Rows that the seeds of one soak may leave out, and no scenario takes: longer soaks have."""
 
 IN_SCENES: Counter[int] = Counter()

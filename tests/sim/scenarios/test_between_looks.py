@@ -1,0 +1,78 @@
+"""What happens between two looks of an agent, and what it makes of both at once: rows that hardly any seed takes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from haagent.core.states import State
+from tests.sim.scenarios.scene import Scene, play, wins
+from tests.sim.world.knobs import Knobs
+
+WIDE = Knobs(ttl=30.0, loop_wait=10.0, retry_timeout=10.0)
+
+
+def rows_of(s: Scene) -> set[int]:
+    return set(s.world.rows_taken)
+
+
+def test_a_primary_that_hears_of_its_lost_key_and_no_more_goes_on_while_all_members_promised_to_wait() -> None:
+    """Row 812."""
+
+    async def script(s: Scene) -> None:
+        leader, pid = s.leader, s.pid(s.leader)
+        agent = s.host(leader).agent
+        assert agent is not None
+        s.do("cut from etcd", leader, 30)
+        await s.until(lambda: s.leader == "", 30)
+        while agent.current().lease.lost is None:
+            await asyncio.sleep(0.0002)
+        s.do("cut from etcd", leader, 5)
+        await s.wait(4)
+        assert 812 in rows_of(s)
+        assert (s.pid(leader), s.writes(leader)) == (pid, True)
+        await s.wait(10)
+        assert (s.leader, s.pid(leader)) == (leader, pid)
+
+    play(script, Knobs(failsafe_mode=True))
+
+
+def test_a_standby_by_other_hands_is_not_promoted_without_the_device_that_leading_requires() -> None:
+    """Row 844: PostgreSQL was restarted as a standby while the agent stood still, and the device was lost."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.do("freeze agent", leader, 3)
+        s.do("watchdog device fails", leader, 60)
+        s.do("restart as standby", leader)
+        await s.until(lambda: s.leader not in ("", leader), 20)
+        assert 844 in rows_of(s)
+        assert leader not in s.promotions_since(began)
+        await s.wait(60)
+        await s.until_whole()
+
+    play(script, Knobs(watchdog="required"))
+
+
+def test_a_primary_by_hand_leads_under_a_key_that_it_won_without_hearing_so() -> None:
+    """Row 527: the answer was lost, and an operator pauses the cluster and promotes the winner meanwhile."""
+
+    async def script(s: Scene) -> None:
+        began, (winner, other) = s.now, s.standbys
+        for name in s.standbys:
+            s.when(wins(name), "cut from etcd", name, 25)
+        s.do("power off", s.leader, 90)
+        await s.until(lambda: bool(s.leaders_since(began)), 50)
+        won = s.now
+        winner, other = (winner, other) if s.leader == winner else (other, winner)
+        await s.until(lambda: s.state(winner) is State.STANDBY, 22)
+        s.do("freeze agent", winner, won + 26 - s.now)
+        s.do("pause", other, 60)
+        await s.wait(2)
+        s.do("promote by hand", winner)
+        await s.wait(won + 30 - s.now)
+        assert 527 in rows_of(s)
+        assert s.leader == winner
+        await s.wait(60)
+        await s.until_whole()
+
+    play(script, WIDE)
