@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from haagent.core import synchrony
+from haagent.core import conditions, synchrony
 from haagent.core.answers import Answer
 from haagent.core.facts import DataKind, Document, View
 from haagent.core.states import State
@@ -103,8 +103,8 @@ class Operators:
                 host.data = Data()
 
     def _waits_in_vain(self, view: View) -> bool:
-        """In a synchronous mode nobody may lead by itself since a copy was destroyed."""
-        barred = view.state is State.STANDBY and synchrony.objection(view) is not None
+        """Nobody may lead by itself since a copy was destroyed."""
+        barred = view.state is State.STANDBY and conditions.barred(view)
         outvoted = view.state is State.CANDIDATE and synchrony.votes_missing(view) is not None
         lost = view.leader is None and (barred or outvoted)
         others = (host for host in self.world.hosts.values() if host.name != view.me.name)
