@@ -154,7 +154,7 @@ async def test_the_end_of_a_postmaster_is_seen_at_once_by_whoever_watches(home: 
     node = await a_primary(home)
     other = node.agent()
     took = [await kill_and_restart(node, other) for _ in range(3)]
-    assert min(took) < 0.05, took
+    assert min(took) < 0.3, took
 
 
 async def kill_and_restart(node: PgNode, other: PostgresAdapter) -> float:

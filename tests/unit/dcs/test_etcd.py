@@ -120,8 +120,8 @@ async def test_a_definite_no_is_not_waited_for_the_other_half() -> None:
     node.kv.keepalive = silent  # type: ignore[method-assign]
     begun_at = asyncio.get_running_loop().time()
     with pytest.raises(Refused, match="nobody holds it"):
-        await node.dcs.renew("a", term, lease, T)
-    assert asyncio.get_running_loop().time() - begun_at < 0.1
+        await node.dcs.renew("a", term, lease, 5.0)
+    assert asyncio.get_running_loop().time() - begun_at < 4
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def test_children_see_nothing_of_the_agents_settings(monkeypatch: pytest.MonkeyP
 async def test_a_dead_disk_costs_no_more_than_the_deadline() -> None:
     started = time.monotonic()
     with pytest.raises(Unreachable, match=r"did not answer within 0.1 s"):
-        await on_disk(lambda: time.sleep(1.0), timeout=0.1)
-    assert time.monotonic() - started < 0.6
+        await on_disk(lambda: time.sleep(2.0), timeout=0.1)
+    assert time.monotonic() - started < 1.5
 
 
 async def test_what_the_system_refuses_is_refused() -> None:

@@ -92,12 +92,12 @@ async def test_a_dead_and_a_frozen_peer_cost_one_deadline_together(serve: Serve,
         dead_url = f"http://127.0.0.1:{await dead_port()}/patroni"
         members = [a_member("a", api_url=dead_url), member_at(alive, "b"), a_member("c", api_url=frozen_url)]
         began = time.monotonic()
-        poll = await peers.ask(members, 0.5)
+        poll = await peers.ask(members, 1.0)
         took = time.monotonic() - began
     assert [reply.reached for reply in poll.replies] == [False, True, False]
-    assert 0.5 <= took < 0.9
+    assert 1.0 <= took < 1.9
     assert "no connection" in poll.replies[0].why
-    assert "no answer within 0.5 s" in poll.replies[2].why
+    assert "no answer within 1 s" in poll.replies[2].why
 
 
 async def test_consent_is_an_answer_of_200_in_time_and_nothing_else(serve: Serve) -> None:
