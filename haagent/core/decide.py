@@ -10,6 +10,7 @@ from haagent.core.actions import (
     Action,
     ArmGuard,
     Campaign,
+    CancelJob,
     ClaimTimeline,
     CloseWatchdog,
     DisarmGuard,
@@ -76,6 +77,8 @@ def decide(v: View) -> Plan:
         actions += publish.member_if_changed(after)
         if not v.guard.alive and row.to in (State.STANDBY, State.STANDBY_LEADER, State.PRIMARY):
             actions += (EnsureGuard(),)
+        if _asks_in_vain(v, row):
+            actions += (CancelJob(),)
     else:
         actions = _last_words(after, actions)
     actions = _with_watchdog(v, actions)
@@ -114,8 +117,14 @@ def _published(v: View) -> dict[str, Any]:
 
 def _consumed(v: View, row: Row) -> dict[str, Any]:
     """A change of state uses up the end of a job: no later row acts on it again."""
-    used = row.to is not row.state and v.job is not None and v.job.done
+    used = row.to is not row.state and v.job is not None and (v.job.done or _asks_in_vain(v, row))
     return {"job_seen": v.job.started_at} if used and v.job else {}
+
+
+def _asks_in_vain(v: View, row: Row) -> bool:
+    """``pre_promote`` still runs for a candidacy that ends: the next one would wait for it."""
+    ends = v.state is State.CANDIDATE and row.to is not State.CANDIDATE
+    return ends and v.job is not None and v.job.kind == "pre_promote" and not v.job.done
 
 
 def _last_words(v: View, actions: tuple[Action, ...]) -> tuple[Action, ...]:
