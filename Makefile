@@ -105,7 +105,7 @@ demo-stop: $(VENV)/.installed ## end a demo that was left running
 .PHONY: test
 test: as-root test-packages ## all tests, installing what is missing: unit, contract, simulation, integration, compat
 	@$(MAKE) --no-print-directory $(VENV)/.installed clients
-	@$(MAKE) --no-print-directory soak HOURS=100
+	@$(MAKE) --no-print-directory soak HOURS=200
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-integration test-others
 
 # Real clusters leave a machine idle most of the time: the two run beside each other.
