@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ class KillBackend(Fault):
 
     def inject(self, trial: Trial, deed: Deed) -> None:
         found = _children(trial, deed.target, deed.other)
-        os.kill(found[int(deed.chance * len(found))], signal.SIGKILL)
+        if found:  # they may have ended since they were looked for
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found[int(deed.chance * len(found))], signal.SIGKILL)
 
 
 @dataclass(frozen=True)

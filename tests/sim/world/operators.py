@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from haagent.core import conditions, synchrony
 from haagent.core.answers import Answer
-from haagent.core.facts import DataKind, Document, View
+from haagent.core.facts import DataKind, Document, Snapshot, View
 from haagent.core.states import State
 from tests.sim.world.events import Note
 from tests.sim.world.network import LostError
@@ -81,16 +81,20 @@ class Operators:
             await self._ask("delete_restart", name, {})
         elif snapshot.failover is not None and snapshot.failover.scheduled_at is not None:
             await self._ask("delete_switchover", name, {})
-        elif view.state is State.FAILED and snapshot.leader is not None and self.world.knobs.mount_points:
-            host = self.world.hosts[name]
-            if host.server is None:
-                host.move_data_aside("by hand")
+        elif view.state is State.FAILED and self._must_clear(name, snapshot):
+            self.world.hosts[name].move_data_aside("by hand")
         elif view.state is State.FAILED and snapshot.leader is not None:
             await self._ask("reinitialize", name, {})
         elif view.state is State.FAILED:
             self.world.hosts[name].stop_agent()
         elif self._waits_in_vain(view):
             await self._ask("failover", name, {"candidate": name})
+
+    def _must_clear(self, name: str, snapshot: Snapshot) -> bool:
+        """An agent can't move a mount point's content aside: what is no copy, or is replaced by the leader's, goes."""
+        host = self.world.hosts[name]
+        dispensable = snapshot.leader is not None or host.data.kind is not DataKind.VALID
+        return self.world.knobs.mount_points and host.server is None and dispensable
 
     def _clear_strangers(self) -> None:
         """A copy of a cluster that came of another bootstrap is put away, as its node asks for in its log."""
