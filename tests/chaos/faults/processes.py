@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +98,8 @@ class KillPostmaster(Fault):
         return _server(trial, deed.target)
 
     def inject(self, trial: Trial, deed: Deed) -> None:
-        trial.node(deed.target).kill_postmaster()
+        postmaster = trial.node(deed.target).postmaster_pid()
+        signal_all([postmaster] if postmaster else [], signal.SIGKILL)
 
 
 def _children(trial: Trial, name: str, title: str) -> list[int]:
@@ -127,9 +126,8 @@ class KillBackend(Fault):
 
     def inject(self, trial: Trial, deed: Deed) -> None:
         found = _children(trial, deed.target, deed.other)
-        if found:  # they may have ended since they were looked for
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(found[int(deed.chance * len(found))], signal.SIGKILL)
+        chosen = int(deed.chance * len(found))
+        signal_all(found[chosen : chosen + 1], signal.SIGKILL)
 
 
 @dataclass(frozen=True)
