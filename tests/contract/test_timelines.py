@@ -105,7 +105,12 @@ async def test_the_number_that_a_dead_primary_took_is_skipped_and_everybody_foll
         await node.until(lambda facts: bool(facts.server and facts.server.replayed_all))
         assert await node.sql("SELECT n FROM kept") == [(1,)]
     await asleep.adapter.start(asleep.following(await a_standby(home, new, "f", 3)), primary=False)
+    await asleep.until(lambda facts: facts.data.heard == 3)
+    if archive is None:  # a copy knows the way, but has no WAL from before its own making
+        await asleep.adapter.configure(asleep.following(new))
     await asleep.until(streaming(3))
+    await asleep.until(lambda facts: bool(facts.server and facts.server.replayed_all and facts.server.timeline == 3))
+    assert await asleep.sql("SELECT n FROM kept") == [(1,)]
     if archive is not None:
         assert HELD not in {path.read_text() for path in archive.glob("*.history")}
 

@@ -86,7 +86,8 @@ def test_replication_path_cut(cluster: Cluster) -> None:
     said_before = standby.log.stat().st_size
     _host(cluster, standby.name).reject(primary.place.postgres_port, [_host(cluster, primary.name)])
     ask = "/replica?replication_state=streaming"
-    wait_until(lambda: standby.rest("GET", ask).status == 503, "the standby to be out of rotation", 10)
+    # Where nobody writes, the first packet that is rejected is the report that a standby sends every 10 s.
+    wait_until(lambda: standby.rest("GET", ask).status == 503, "the standby to be out of rotation", 25)
     time.sleep(cluster.settings.ttl + 1)
     assert standby.rest("GET", "/primary").status == 503
     assert standby.status().get("replication_state") != "streaming"
