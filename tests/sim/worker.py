@@ -1,17 +1,18 @@
 """A process that runs seeds: one a line on its input, what came of each as a line of JSON on its output.
 
-It ends with its input, so that it never outlives whoever started it.
+It ends with its input, after the seed in hand.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
+import os
 import sys
 import time
+import traceback
 from collections import Counter
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.sim import plan
 from tests.sim.run import report
@@ -43,11 +44,28 @@ def run(seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    gc.disable()  # a world is one heap of cycles that lives as long as its seed: looking through it again finds nothing
-    with contextlib.suppress(BrokenPipeError):
-        for line in sys.stdin:
-            print(json.dumps(run(int(line))), flush=True)
-            gc.collect()
+    # Each seed has a process of its own: a world is one heap of cycles, and the end of its process is the cheapest
+    # way to be rid of it.
+    gc.disable()
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _tell(int(line))
+        if os.waitpid(child, 0)[1] != 0:
+            sys.exit(1)
+
+
+def _tell(seed: int) -> NoReturn:
+    status = 1
+    try:
+        print(json.dumps(run(seed)), flush=True)
+        status = 0
+    except BrokenPipeError:
+        pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 if __name__ == "__main__":
