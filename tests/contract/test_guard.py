@@ -258,7 +258,8 @@ async def test_a_file_system_unmounted_under_its_server_hides_none_of_it(server:
     finally:
         subprocess.run(["umount", "-l", at], check=True, timeout=10)
     assert os.readlink(f"/proc/{server.postmaster}/cwd") == ("/" if mounted == "data" else "/data")
-    assert server.members() == before
+    found = server.members()
+    assert {pid for pid in before if alive(pid)} <= found, "some may have ended meanwhile, as autovacuum's workers do"
     assert serving(server.data_dir) == [server.postmaster]
     guard = GuardClient(server.data_dir, server.home, KILL_TIME_S, RealClock())
     await guard.ensure(5)
