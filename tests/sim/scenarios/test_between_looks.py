@@ -11,10 +11,6 @@ from tests.sim.world.knobs import Knobs
 WIDE = Knobs(ttl=30.0, loop_wait=10.0, retry_timeout=10.0)
 
 
-def rows_of(s: Scene) -> set[int]:
-    return set(s.world.rows_taken)
-
-
 def test_a_primary_that_hears_of_its_lost_key_and_no_more_goes_on_while_all_members_promised_to_wait() -> None:
     """Row 812."""
 
@@ -28,7 +24,7 @@ def test_a_primary_that_hears_of_its_lost_key_and_no_more_goes_on_while_all_memb
             await asyncio.sleep(0.0002)
         s.do("cut from etcd", leader, 5)
         await s.wait(4)
-        assert 812 in rows_of(s)
+        assert 812 in s.world.rows_taken
         assert (s.pid(leader), s.writes(leader)) == (pid, True)
         await s.wait(10)
         assert (s.leader, s.pid(leader)) == (leader, pid)
@@ -45,7 +41,7 @@ def test_a_standby_by_other_hands_is_not_promoted_without_the_device_that_leadin
         s.do("watchdog device fails", leader, 60)
         s.do("restart as standby", leader)
         await s.until(lambda: s.leader not in ("", leader), 20)
-        assert 844 in rows_of(s)
+        assert 844 in s.world.rows_taken
         assert leader not in s.promotions_since(began)
         await s.wait(60)
         await s.until_whole()
@@ -70,7 +66,7 @@ def test_a_primary_by_hand_leads_under_a_key_that_it_won_without_hearing_so() ->
         await s.wait(2)
         s.do("promote by hand", winner)
         await s.wait(won + 30 - s.now)
-        assert 527 in rows_of(s)
+        assert 527 in s.world.rows_taken
         assert s.leader == winner
         await s.wait(60)
         await s.until_whole()
