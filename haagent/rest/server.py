@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from haagent.core.terms import Instant
+from haagent.host.listening import stop_listening
 from haagent.rest.connections import BoundedServer
 from haagent.rest.handler import Current, Doctor, Handler, Submit
 from haagent.rest.metrics import Counters
@@ -132,14 +133,8 @@ class RestServer:
         log.info("REST API: %s", ", ".join(f"{scheme}://{host}:{port}" for host, port in self.addresses))
 
     async def _close_listeners(self) -> None:
-        # asyncio leaves a connection without an answer whose listener closes between accepting it and the loop's next
-        # turn, where it is connected: no more are accepted for that turn.
         listeners, self._listeners = self._listeners, []
-        for one in (one for listener in listeners for one in listener.sockets):
-            asyncio.get_running_loop().remove_reader(one.fileno())
-        await asyncio.sleep(0)
-        for listener in listeners:
-            listener.close()
+        await stop_listening(listeners)
 
     def _connection(self) -> asyncio.BaseProtocol:
         assert self._server is not None, "the server was stopped"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.listening import stop_listening
+from haagent.host.listening import stop_listening
 from tests.contract.ports import free_ports
 from tests.real.processes import Process
 from tests.real.programs import program
@@ -53,9 +53,8 @@ class FakeNode:
         ]
 
     async def stop(self) -> None:
-        for server in self.servers:
-            await stop_listening(server)
-        await asyncio.sleep(0)  # a talk that is cancelled before it began would not close its connection
+        await stop_listening(self.servers)
+        await asyncio.sleep(0.02)  # a talk that is cancelled before it began would not close its connection
         for talk in self.talks:
             talk.cancel()
         await asyncio.gather(*self.talks, return_exceptions=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.contract.listening import stop_listening
+from haagent.host.listening import stop_listening
 
 
 class Wire(ABC):
@@ -39,7 +39,8 @@ class Wire(ABC):
             yield self
         finally:
             self._over = True
-            await stop_listening(server)
+            await stop_listening([server])
+            await asyncio.sleep(0.02)  # for what was accepted last: it is known once its callback has run
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
