@@ -503,6 +503,8 @@ TABLE: tuple[Row, ...] = (
         "a running primary without the leader key is stopped", hold=False, wake_s=0.05),
     Row(1028, S.FENCED, (c.answers, c.writable), S.CANDIDATE, o.ask_peers,
         "a running primary is found, and nobody leads: the peers are asked", wake_s=0.0),
+    Row(1029, S.FENCED, (c.starts_as_standby, negated(c.holds_term)), S.STARTING, o.follow,
+        "a standby is found that is starting", wake_s=0.0),
     Row(1030, S.FENCED, (c.running,), S.FENCED, o.nothing,
         "PostgreSQL is running but does not answer yet", wake_s=0.2),
     Row(1032, S.FENCED, (c.down, negated(c.gone)), S.FENCED, o.kill_orphans,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster, in_namespaces
 from tests.real.processes import alive
 from tests.real.programs import AgentProgram
-from tests.real.settings import ClusterSettings
+from tests.real.settings import PASSWORD, REPLICATION, ClusterSettings
 from tests.real.waiting import now, wait_until
 
 
@@ -165,3 +166,31 @@ def test_power_loss_of_primary_and_etcd_leader_on_one_host(program: AgentProgram
             cluster.wait_whole()
         assert outage <= settings.ttl + 3
         refused_rows_are_absent(record, cluster.rows())
+
+
+def test_next_agent_feeds_a_standby_that_was_started_while_nobody_led(cluster: Cluster) -> None:
+    """As pg_rewind leaves it, it lets nobody in before it has WAL that only a leader gives it; its agent is killed."""
+    source, (waiting, _) = cluster.primary(), cluster.standbys()
+    waiting.power_off()
+    shutil.rmtree(waiting.data)
+    conninfo = f"host={source.place.address} port={source.place.postgres_port} user={REPLICATION} password={PASSWORD}"
+    program = str(source.place.bin_dir / "pg_basebackup")
+    copy = [program, "-d", conninfo, "-D", waiting.data, "-X", "none", "-c", "fast", "--no-sync"]
+    subprocess.run(source.host.command(copy, source.user), check=True, timeout=60, cwd=source.place.directory)
+    signal_file = waiting.place.data_dir / "standby.signal"
+    signal_file.touch()
+    waiting.own(signal_file)
+    others = [node for node in cluster.nodes if node is not waiting]
+    for node in others:
+        node.power_off()
+    wait_until(lambda: cluster.key("leader") is None, "the leader key ends", cluster.settings.ttl + 10)
+    waiting.power_on()
+    wait_until(lambda: waiting.postmaster_pid() is not None, "PostgreSQL is started", 15)
+    wait_until(lambda: "waiting for WAL to become available" in waiting.log.read_text()[-2000:], "it waits", 15)
+    postmaster = waiting.postmaster_pid()
+    waiting.kill_agent()
+    waiting.start()
+    for node in others:
+        node.power_on()
+    cluster.wait_whole()
+    assert waiting.postmaster_pid() == postmaster

@@ -15,7 +15,7 @@ BURST_S = 360.0
 CALM_S = 60.0
 BURSTS_S = (120.0, 240.0, BURST_S)
 CALM_TTLS = 120.0
-FAULTS_AN_HOUR = 58.0
+FAULTS_AN_HOUR = 50.0
 """Calm makes storms rare enough for so many; a burst of few faults is followed by the next within minutes."""
 SETTLE_TTLS, SETTLE_S = 4.0, 30.0
 """After a burst, once the cluster is whole again: so long it may still busy itself with what has changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from haagent.core import failsafe, remote
 from haagent.core.conditions.leadership import led_by_other
-from haagent.core.conditions.postgres import was_standby
+from haagent.core.conditions.postgres import recovering, was_standby
 from haagent.core.conditions.protection import leads
 from haagent.core.facts import Goal, Upstream, View
 from haagent.core.terms import Lsn
@@ -106,14 +106,15 @@ def upstream(v: View) -> Upstream | None:
     """From whom this node should stream: the running member it names, else the leader; None when nobody is.
 
     While nobody is seen to lead it is the primary to which this node promised to wait. Whoever leads a standby cluster
-    streams from the remote primary.
+    streams from the remote primary; so does, while nobody leads, what was rewound to it: the WAL without which it lets
+    nobody in may be nowhere else, and it could not lead before.
     """
     snapshot, leader = v.snapshot, v.leader
     promise = failsafe.promised(v)
     if leader is None and promise is not None:
         return as_upstream(promise.name, promise.conn_url)
     if snapshot is None or leader is None:
-        return None
+        return remote.source(v) if snapshot is not None and recovering(v) and long_begun(v) else None
     if leader.name == v.me.name:
         return remote.source(v) if leads(v) else None
     wanted = v.me.tags.replicatefrom

@@ -67,6 +67,11 @@ def recovering(v: View) -> bool:
     return v.postgres.running and v.postgres.starting
 
 
+def starts_as_standby(v: View) -> bool:
+    """It lets nobody in yet, and what it waits for may be WAL from an upstream that it was not told of."""
+    return recovering(v) and v.postgres.data.standby_signal
+
+
 def hung(v: View) -> bool:
     """A postmaster that has not answered for a whole ttl."""
     since = v.postgres.unreachable_since

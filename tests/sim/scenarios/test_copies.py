@@ -90,6 +90,29 @@ def test_a_copy_that_lacks_wal_of_an_abandoned_history_is_cloned_anew(paused: bo
     play(script)
 
 
+def test_an_agent_tells_a_standby_that_it_finds_starting_whom_to_stream_from() -> None:
+    """Row 1029: what it waits for is the WAL that only a leader gives, and it was started while nobody led."""
+
+    async def script(s: Scene) -> None:
+        victim = s.standbys[0]
+        held = s.host(victim).data
+        for name in s.world.hosts:
+            s.do("power off", name, 25 if name == victim else 60)
+        await s.wait(1)
+        held.needs = held.end
+        del held.records[-2:]  # as pg_rewind leaves them when the primary goes on writing
+        await s.until(lambda: s.pid(victim) is not None, 60, "it is started, though nobody leads")
+        pid = s.pid(victim)
+        assert held.configured is not None
+        assert held.configured.upstream is None
+        s.do("kill agent", victim)
+        await s.until(lambda: 1029 in s.world.rows_taken, 20)
+        await s.until_whole(90)
+        assert s.pid(victim) == pid
+
+    play(script)
+
+
 def test_standbys_with_fewer_connections_than_the_restarted_primary_take_as_many_by_themselves() -> None:
     """Fault 75: the primary's WAL tells of more, and replay pauses until the agent starts PostgreSQL again."""
 

@@ -18,7 +18,7 @@ TIMINGS = {
     (20.0, 3.0, 3.0): 1,
     (20.0, 5.0, 5.0): 3,
     (30.0, 5.0, 5.0): 2,
-    (30.0, 10.0, 10.0): 5,
+    (30.0, 10.0, 10.0): 9,
 }
 """ttl, loop_wait and retry_timeout, from the least that is legal to 30/10/10, and how often they are drawn."""
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PORT = 5432
 LOOK_S = 0.002
 """What a look at files and processes takes."""
+LATE_RECORDS = 4
+"""pg_rewind reads the WAL before it asks how far that must reach: so many records may have come in between."""
 
 
 class SimPostgres:
@@ -68,8 +70,9 @@ class SimPostgres:
         if server.process.frozen:
             await asyncio.sleep(timeout)
             server = self.host.server
-        if server is None or hung or server.process.frozen or server.phase in (Phase.STARTING, Phase.STOPPING):
-            starting = server is not None and server.phase is Phase.STARTING
+        lets_in = server is not None and server.phase in (Phase.RECOVERY, Phase.PRIMARY)
+        if server is None or hung or server.process.frozen or not lets_in:
+            starting = server is not None and server.phase in (Phase.STARTING, Phase.INCONSISTENT)
             return self._silent(postmaster if server is not None else None, starting)
         self._silent_since = None
         self._last = self._server_facts(server)
@@ -360,7 +363,8 @@ class SimPostgres:
         data.kind, data.marker = DataKind.UNFINISHED, "rewinding"
         theirs = await self._copy(source, self.world.speed.rewind, report)
         data.newest_timeline = 0
-        data.take_over(theirs, theirs.end)
+        data.take_over(theirs, theirs.before_end(self.host.random.randint(0, LATE_RECORDS)))
+        data.needs = theirs.end
         data.clean, data.in_production, data.standby_signal = False, False, True
         data.kind, data.marker = DataKind.VALID, None
 
@@ -368,12 +372,10 @@ class SimPostgres:
         theirs = await self._ask_other(source, 3.0)
         own = self.host.data
         fork = fork_of(own, theirs)
-        if own.needs > own.end:
-            fork = own.end if fork is None else fork
         lost = 0 if fork is None else int(own.end) - int(fork)
         commits = None if fork is None else len(own.records) - own.index_after(fork)
         gone = f"{source.name} keeps no WAL from before {theirs.kept_from}" if own.end < theirs.kept_from else ""
-        if own.needs > own.end:
+        if own.needs > own.end and fork is not None:
             gone = f"it needs the WAL up to {own.needs}, has it up to {own.end}, and {source.name} left that history"
         return Divergence(
             source.name, Timeline(theirs.timeline), Timeline(own.timeline), own.end, fork, lost, commits,

@@ -42,9 +42,14 @@ class Speed:
 
 class Phase(Enum):
     STARTING = "starting"
+    INCONSISTENT = "inconsistent"
+    """In recovery before its files are of one time: it streams, and lets nobody in."""
     RECOVERY = "recovery"
     PRIMARY = "primary"
     STOPPING = "stopping"
+
+
+STREAMING_PHASES = (Phase.INCONSISTENT, Phase.RECOVERY)
 
 
 class CommitFailedError(Exception):
@@ -98,6 +103,7 @@ class Server:
 
     async def _start(self) -> None:
         speed = self.world.speed
+        self.data.standby_signal = not self.primary
         delay = speed.start if self.data.clean else speed.start + speed.crash_recovery
         await asyncio.sleep(delay * self.random.uniform(0.5, 1.5))
         if self.phase is not Phase.STARTING:
@@ -105,17 +111,19 @@ class Server:
         if self.host.starts_fail or not self.host.disk.takes_writes or self.data.kind is not DataKind.VALID:
             self.end("it could not start")
             return
-        self.data.standby_signal = not self.primary
         self.data.clean = False
         self.replayed = self.data.end
         if self.primary:
             self._become_primary(promoted=False)
             return
-        if self.data.end < self.data.needs:
-            return  # it waits for that WAL; this world has it nowhere
-        self.phase = Phase.RECOVERY
+        self.phase = Phase.INCONSISTENT
         self.data.in_production = False
+        self._let_in_once_consistent()
         await self._receive_for_ever()
+
+    def _let_in_once_consistent(self) -> None:
+        if self.phase is Phase.INCONSISTENT and self.data.end >= self.data.needs:
+            self.phase = Phase.RECOVERY
 
     def _become_primary(self, *, promoted: bool) -> None:
         if not self.host.disk.takes_writes:
@@ -231,7 +239,7 @@ class Server:
 
     def orphan(self, linger: float) -> None:
         """SIGKILL to the postmaster alone: its children see that and end, but a busy backend goes on for a while."""
-        if self.phase is Phase.STARTING or self.ended or self.orphaned:
+        if self.phase in (Phase.STARTING, Phase.INCONSISTENT) or self.ended or self.orphaned:
             self.end("SIGKILL to the postmaster")
             return
         self.orphaned = True
@@ -456,7 +464,7 @@ class Server:
 
     def deliver(self, stream: Stream, batch: list[Record], history: tuple[tuple[Switch, ...], int]) -> None:
         """WAL arrives; PostgreSQL flushes it, switches timelines where the upstream did, and confirms."""
-        if self.ended or self.receiver is not stream or not stream.open or self.phase is not Phase.RECOVERY:
+        if self.ended or self.receiver is not stream or not stream.open or self.phase not in STREAMING_PHASES:
             return
         if not self.host.disk.takes_writes:
             self.end("PANIC: could not write to the write-ahead log")
@@ -470,6 +478,7 @@ class Server:
             data.switches = tuple(s for s in switches if s.timeline < data.timeline)
         data.newest_timeline = max(data.newest_timeline, newest)
         self.received = data.end
+        self._let_in_once_consistent()
         self.process.after(self.world.speed.replay * self.random.uniform(0.2, 3), self._replay, data.end)
         for below in self.streams:
             self._feed(below)
@@ -494,7 +503,7 @@ class Server:
 
     async def _receive_for_ever(self) -> None:
         """The walreceiver: connect, stream while the connection lives, try again."""
-        while self.phase is Phase.RECOVERY and not self.orphaned:
+        while self.phase in STREAMING_PHASES and not self.orphaned:
             self._wake.clear()
             config = self.data.configured
             if config is not None and config.upstream is not None:
@@ -518,7 +527,7 @@ class Server:
         if not (network.open(here, upstream_host) and network.open(upstream_host, here)):
             return
         await asyncio.sleep(3 * network.delay(here, upstream_host))
-        follows = self.phase is Phase.RECOVERY and not self.orphaned
+        follows = self.phase in STREAMING_PHASES and not self.orphaned
         stream = upstream.accept(self, name) if follows else None
         if stream is None:
             return

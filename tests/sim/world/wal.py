@@ -61,6 +61,12 @@ class Data:
         """How far the WAL reaches."""
         return self.records[-1].end if self.records else START
 
+    def before_end(self, records: int) -> Lsn:
+        """The end as it was so many records ago, but not on another timeline, and not before what is kept."""
+        begun = max(self.kept_from, self.switches[-1].lsn if self.switches else START)
+        recent = [record.end for record in self.records[-records - 1 :] if record.end > begun]
+        return recent[0] if recent else self.end
+
     @property
     def checkpoint(self) -> Lsn:
         """By the control file: after a shutdown where the record of the last checkpoint begins, the last of all."""
@@ -101,9 +107,13 @@ class Data:
 
 
 def fork_of(own: Data, other: Data) -> Lsn | None:
-    """Where this history leaves the other, by .history files as pg_rewind finds it; None when it is a part of it."""
+    """Where this history leaves the other, by .history files as pg_rewind finds it; None when it is a part of it.
+
+    What it needs to be consistent is a part of this history, be it here or not.
+    """
+    reach = max(own.end, own.needs)
     others = [*other.switches, Switch(other.timeline, other.end)]
-    ours = [*own.switches, Switch(own.timeline, own.end)]
+    ours = [*own.switches, Switch(own.timeline, reach)]
     common = Lsn(0)
     for mine, theirs in zip(ours, others, strict=False):
         if mine.timeline != theirs.timeline:
@@ -111,4 +121,4 @@ def fork_of(own: Data, other: Data) -> Lsn | None:
         common = min(mine.lsn, theirs.lsn)
         if mine.lsn != theirs.lsn:
             break
-    return None if common >= own.end else common
+    return None if common >= reach else min(common, own.end)

@@ -372,3 +372,20 @@ def test_a_winner_whose_postgresql_does_not_answer_just_now_follows_all_the_same
     memory = a_memory(State.CANDIDATE)
     plan = decide(a_view(settings=FOLLOWS, postgres=silent, lease=a_lease(), memory=memory))
     assert (plan.row, plan.memory.state) == (607, State.STANDBY_LEADER)
+
+
+def test_what_was_rewound_while_nobody_leads_gets_the_wal_it_waits_for_from_the_remote_primary() -> None:
+    """Nobody could lead otherwise: who lets nobody in does not campaign."""
+
+    same = Divergence(SOURCE.name, Timeline(1), Timeline(1), LSN)
+
+    def upstreams(since_s: float, **changes: Any) -> list[Upstream | None]:
+        memory = a_memory(State.STARTING, since=later(NOW, -since_s), divergence=same)
+        postgres = replace(a_standby(), server=None, starting=True)
+        view = a_view(settings=FOLLOWS, postgres=postgres, memory=memory, **changes)
+        return [action.config.upstream for action in actions(view, Configure)]
+
+    unled = a_cluster(leader=None)
+    assert upstreams(30, cluster=unled) == [SOURCE]
+    assert upstreams(1, cluster=unled) == [None]
+    assert [one.name for one in upstreams(30, cluster=led_cluster()) if one] == ["a"]

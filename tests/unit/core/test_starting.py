@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from haagent.core.actions import Compare, MoveAside, StopPostgres
+from haagent.core.actions import Compare, Configure, MoveAside, StopPostgres
 from haagent.core.decide import decide
 from haagent.core.facts import Divergence, Goal, JobFacts, PostgresFacts, View
 from haagent.core.states import State
 from haagent.core.terms import Timeline, later
-from tests.builders import LSN, NOW, a_memory, a_standby, a_view, some_settings, stopped
+from tests.builders import LSN, NOW, a_lease, a_memory, a_standby, a_view, some_settings, stopped
 
 PARTED = Divergence("a", Timeline(2), Timeline(1), LSN, LSN, reason="parted")
 GONE = replace(PARTED, wal_gone="this copy needs more than there is")
@@ -30,6 +30,20 @@ def test_a_long_start_is_compared_with_the_leader_and_a_short_one_is_not() -> No
     assert plan.row == 485
     assert any(isinstance(action, Compare) for action in plan.actions)
     assert decide(starting(1.0)).row == 499
+
+
+def test_one_that_is_found_starting_is_told_whom_to_stream_from() -> None:
+    """It was started while nobody led, and the WAL that it waits for is the leader's."""
+    found = replace(a_standby(), server=None, starting=True, data=replace(a_standby().data, standby_signal=True))
+    view = a_view(postgres=found, memory=a_memory(State.FENCED))
+    plan = decide(view)
+    assert (plan.row, plan.memory.state) == (1029, State.STARTING)
+    (configure,) = [action for action in plan.actions if isinstance(action, Configure)]
+    assert configure.config.upstream is not None
+    assert configure.config.upstream.name == "a"
+    primary = replace(found, data=replace(found.data, standby_signal=False))
+    assert decide(replace(view, postgres=primary)).row == 1030
+    assert decide(replace(view, lease=a_lease())).row != 1029
 
 
 def test_the_verdict_is_noted_and_a_start_that_is_only_slow_goes_on() -> None:
