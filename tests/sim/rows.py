@@ -13,9 +13,6 @@ from tests.sim.simulation import Simulation
 UNREACHED: Mapping[int, str] = {559: "no member of Patroni is in it", 585: "there are no logical slots"}
 """Rows that no world of the simulator can bring about, and why; a test of their own takes each."""
 
-RARE: Mapping[int, str] = {825: "seeds have taken it where a guard fired in the tick of a postmaster's end"}
-"""Rows that the seeds of one soak may leave out, and no scenario takes: longer soaks have."""
-
 IN_SCENES: Counter[int] = Counter()
 """How often this process's scenarios took each row."""
 

@@ -143,6 +143,11 @@ def becomes(name: str, state: str) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, StateChanged) and (event.where, event.new) == (name, state)
 
 
+def renews(name: str) -> Callable[[Event], bool]:
+    """A node's renewal succeeds in etcd, of which it has not heard yet."""
+    return lambda event: isinstance(event, LeaderKeyChanged) and (event.name, event.cause) == (name, "renewal")
+
+
 def wins(name: str) -> Callable[[Event], bool]:
     """A node's campaign succeeds in etcd, of which it has not heard yet."""
     return lambda event: isinstance(event, LeaderKeyChanged) and (event.name, event.cause) == (name, "campaign")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from haagent.core.states import State
-from tests.sim.scenarios.scene import Scene, play, wins
+from tests.sim.scenarios.scene import Scene, play, renews, wins
+from tests.sim.world.events import Fenced
 from tests.sim.world.knobs import Knobs
 
 WIDE = Knobs(ttl=30.0, loop_wait=10.0, retry_timeout=10.0)
@@ -30,6 +31,24 @@ def test_a_primary_that_hears_of_its_lost_key_and_no_more_goes_on_while_all_memb
         assert (s.leader, s.pid(leader)) == (leader, pid)
 
     play(script, Knobs(failsafe_mode=True))
+
+
+def test_an_agent_that_wakes_with_a_proven_lease_after_its_guard_fired_hands_over() -> None:
+    """Row 825: frozen between a renewal and its answer, which reaches neither the keeper nor the guard in time."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        renewals: list[float] = []
+        s.world.listeners.append(lambda event: renewals.append(s.now) if renews(leader)(event) else None)
+        await s.until(lambda: bool(renewals), 10)
+        s.do("cut from etcd", leader, 13)
+        s.when(renews(leader), "freeze agent", leader, 18)
+        await s.until(lambda: 825 in s.world.rows_taken, 40)
+        await s.until_whole()
+        assert [event.where for event in s.since(began, Fenced)] == [leader]
+        assert leader not in s.promotions_since(began)
+
+    play(script, WIDE)
 
 
 def test_a_standby_by_other_hands_is_not_promoted_without_the_device_that_leading_requires() -> None:
