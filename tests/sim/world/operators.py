@@ -17,6 +17,7 @@ from tests.sim.world.time import Process
 from tests.sim.world.wal import Data
 
 if TYPE_CHECKING:
+    from tests.sim.world.hosts import Host
     from tests.sim.world.world import World
 
 OPERATOR = "operator"
@@ -107,15 +108,15 @@ class Operators:
                 host.data = Data()
 
     def _waits_in_vain(self, view: View) -> bool:
-        """Nobody may lead by itself since a copy was destroyed."""
+        """Nobody may lead by itself since a copy was destroyed, or operators promoted all that are left."""
         barred = view.state is State.STANDBY and conditions.barred(view)
         outvoted = view.state is State.CANDIDATE and synchrony.votes_missing(view) is not None
         lost = view.leader is None and (barred or outvoted)
-        others = (host for host in self.world.hosts.values() if host.name != view.me.name)
+        others = [host for host in self.world.hosts.values() if host.name != view.me.name]
         mine = self.world.hosts[view.me.name].data
         return (
             lost
-            and self.world.copies_destroyed
+            and (self.world.copies_destroyed or all(map(_stray_or_none, others)))
             and all(host.up and (host.data.kind is not DataKind.VALID or host.data.end <= mine.end) for host in others)
         )
 
@@ -136,3 +137,9 @@ class Operators:
         else:
             text = f"{kind} {dict(body)}: {answer.status} {answer.body}"
         world.log(Note(world.now, node, text))
+
+
+def _stray_or_none(host: Host) -> bool:
+    """This host has a copy that was promoted by hand, or none that PostgreSQL could start from."""
+    stray = host.agent is not None and host.agent.current().memory.standing.stray is not None
+    return stray or host.data.kind is not DataKind.VALID
