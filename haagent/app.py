@@ -21,6 +21,7 @@ from haagent.agent import journal
 from haagent.agent.loop import Agent
 from haagent.agent.perform import Ports
 from haagent.agent.protections import Protections
+from haagent.agent.standstill import Standstills
 from haagent.config.load import Config, load
 from haagent.config.logs import Logs
 from haagent.config.problems import ConfigError
@@ -62,8 +63,6 @@ KILL_GRACE_S = 0.05
 """Between SIGQUIT, which lets backends tell their clients, and SIGKILL."""
 JOURNAL_TIMEOUT_S = 1.0
 """How long an agent that ends waits for the disk to take its last decisions."""
-STALL_S = 1.0
-"""A tick that comes this much later than it was due is counted as a stall."""
 DISK_S = 3.0
 """How long an agent that starts waits for what it knew before."""
 CERTIFICATES_EVERY_S = 10.0
@@ -80,12 +79,12 @@ class Service:
         self._clock = BoottimeClock()
         self._notifier = Notifier(os.environ)
         self._rows: Counter[int] = Counter()
-        self._ticks = self._stalls = self._fences = 0
+        self._ticks = self._fences = 0
+        self._standstills = Standstills(self._clock)
         self._protections = Protections()
         self._last_fence: FenceReport | None = None
         self._uncopied: Document | None = None
         self._ticked_at = self._clock.now()
-        self._due_at = Instant(float("inf"))
         here = state_dir(config)
         here.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._run_id = secrets.token_hex(4)
@@ -136,7 +135,7 @@ class Service:
         if await self._name_is_taken():
             return 1
         await self._rest.start()
-        watching = loop.create_task(self._watch_certificates())
+        watching = [loop.create_task(one) for one in (self._watch_certificates(), self._standstills.watch())]
         self._written.start()
         self._written.add(journal.began(self._config.me(), self._run_id, self._clock.wall(), self._clock.now()))
         try:
@@ -146,7 +145,8 @@ class Service:
                     await self._guard.quit(1.0)
         finally:
             self._notifier.stopping()
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await self._rest.stop()
             await self._peers.close()
             await self._dcs.close()
@@ -264,14 +264,9 @@ class Service:
             self._fences += 1
         self._last_fence = view.guard.fired
         self._rows[plan.row] += 1
-        if view.now - self._due_at > STALL_S:
-            self._stalls += 1
-            log.warning(
-                "the loop stood still for %.1f s: this machine is overloaded or was paused", view.now - self._due_at
-            )
         self._protections.noted(view, plan.memory.state)
         self._keep_copy(view)
-        self._ticked_at, self._due_at = view.now, Instant(view.now + plan.wake_in)
+        self._ticked_at = view.now
         status = f"{plan.memory.state.value}: {plan.memory.why}"
         if self._ticks == 1:
             self._notifier.ready(status)
@@ -291,7 +286,7 @@ class Service:
         return Counters(
             rows=dict(self._rows),
             ticks=self._ticks,
-            stalls=self._stalls,
+            stalls=self._standstills.count,
             renewals=renewals,
             renewals_failed=failed,
             renewals_took=took.buckets(),

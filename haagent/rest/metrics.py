@@ -55,7 +55,7 @@ class Counters:
     """How often each row of the table was taken."""
     ticks: int = 0
     stalls: int = 0
-    """Ticks that came much later than they were due: the machine or the event loop stood still."""
+    """How often the event loop stood still for over a second."""
     renewals: int = 0
     renewals_failed: int = 0
     renewals_took: Sequence[tuple[float, int]] = ()
@@ -222,7 +222,7 @@ def _counted(counters: Counters, labels: tuple[str, str]) -> Iterator[Metric]:
         rows.add_metric((*labels, str(row)), float(times))
     yield rows
     yield _counter("haagent_ticks", "Rounds of the loop", labels, counters.ticks)
-    yield _counter("haagent_stalls", "Rounds that came much later than due", labels, counters.stalls)
+    yield _counter("haagent_stalls", "Times that the event loop stood still for over a second", labels, counters.stalls)
     yield _counter("haagent_renewals", "Proven renewals of the leader key", labels, counters.renewals)
     yield _counter("haagent_renewals_failed", "Renewals without proof", labels, counters.renewals_failed)
     yield _renewals_took(counters, labels)

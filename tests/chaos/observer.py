@@ -12,10 +12,12 @@ from typing import Any
 from haagent.guard.page import PAGE_BYTES, SLOT, SLOT_BYTES, SLOTS, SUM, fnv1a
 from tests.chaos.trial import Trial
 from tests.real.node import Node
-from tests.real.waiting import now
+from tests.real.waiting import now, wait_until
 
 ROLES_EVERY_S = 0.25
 PERMITS_EVERY_S = 0.02
+RESTARTED_S = 30.0
+"""A round may begin while the last one's faults still make a node restart its PostgreSQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,11 @@ class Observer:
 
 
 def _pages(trial: Trial) -> dict[str, Path]:
-    asked = "SELECT current_setting('haagent_fence.page')"
-    return {node.name: Path(str(node.sql(asked)[0][0])) for node in trial.cluster.nodes}
+    def page(node: Node) -> Path:
+        asked = wait_until(lambda: node.sql("SELECT current_setting('haagent_fence.page')"), "PostgreSQL", RESTARTED_S)
+        return Path(str(asked[0][0]))
+
+    return {node.name: page(node) for node in trial.cluster.nodes}
 
 
 def read_page(page: Path) -> float | None:
