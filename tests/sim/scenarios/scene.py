@@ -148,6 +148,11 @@ def renews(name: str) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, LeaderKeyChanged) and (event.name, event.cause) == (name, "renewal")
 
 
+def resigns() -> Callable[[Event], bool]:
+    """The leader key is given up in good order."""
+    return lambda event: isinstance(event, LeaderKeyChanged) and event.cause == "resign"
+
+
 def wins(name: str) -> Callable[[Event], bool]:
     """A node's campaign succeeds in etcd, of which it has not heard yet."""
     return lambda event: isinstance(event, LeaderKeyChanged) and (event.name, event.cause) == (name, "campaign")

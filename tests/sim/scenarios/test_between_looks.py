@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from haagent.core.states import State
-from tests.sim.scenarios.scene import Scene, play, renews, wins
+from tests.sim.scenarios.scene import Scene, play, renews, resigns, wins
 from tests.sim.world.events import Fenced
 from tests.sim.world.knobs import Knobs
 
@@ -68,6 +68,20 @@ def test_a_standby_by_other_hands_is_not_promoted_without_the_device_that_leadin
     play(script, Knobs(watchdog="required"))
 
 
+def test_a_leader_restarted_as_a_standby_by_other_hands_is_promoted_again() -> None:
+    """Row 845: its agent stood still meanwhile, and its permit still runs."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.do("freeze agent", leader, 3)
+        s.do("restart as standby", leader)
+        await s.until(lambda: 845 in s.world.rows_taken, 20)
+        await s.until_whole()
+        assert (s.leader, s.promotions_since(began)) == (leader, [leader])
+
+    play(script, WIDE)
+
+
 def test_a_primary_by_hand_leads_under_a_key_that_it_won_without_hearing_so() -> None:
     """Row 527: the answer was lost, and an operator pauses the cluster and promotes the winner meanwhile."""
 
@@ -91,3 +105,62 @@ def test_a_primary_by_hand_leads_under_a_key_that_it_won_without_hearing_so() ->
         await s.until_whole()
 
     play(script, WIDE)
+
+
+def test_an_old_primary_started_by_other_hands_is_stopped_where_the_sync_key_names_another() -> None:
+    """Row 648: the key is free, since the last primary gave it up and went; only that one has every commit."""
+
+    async def script(s: Scene) -> None:
+        old, (first, second) = s.leader, s.standbys
+        s.do("power off", old, 80)
+        await s.until(lambda: s.leader in (first, second), 30)
+        new, other = (first, second) if s.leader == first else (second, first)
+        await s.wait(10)
+        s.do("terminate agent", other)
+        await s.until(lambda: s.host(other).server is None, 10)
+        s.do("power off", other, 120)
+        await s.wait(5)
+        s.when(resigns(), "power off", new, 60)
+        s.do("terminate agent", new)
+        await s.until(lambda: s.leader == "", 20)
+        began = s.now
+        await s.until(lambda: s.host(old).up, 60)
+        s.do("start by hand", old)
+        await s.until(lambda: 648 in s.world.rows_taken, 20)
+        assert s.leaders_since(began) == []
+        await s.until(lambda: s.leader == new, 120)
+        await s.until_whole(120)
+
+    play(script, Knobs(synchronous_mode="on"))
+
+
+def test_leadership_is_given_up_when_no_guard_can_be_had_for_a_ttl() -> None:
+    """Row 848."""
+
+    async def script(s: Scene) -> None:
+        leader = s.leader
+        s.do("no guard starts", leader, 60)
+        s.do("kill guard", leader)
+        await s.until(lambda: s.leader not in ("", leader), 30)
+        assert 848 in s.world.rows_taken
+        await s.wait(60)
+        await s.until_whole()
+
+    play(script)
+
+
+def test_a_new_copy_is_made_of_a_node_whose_postgresql_does_not_start() -> None:
+    """Row 1040: the operator asks in the pause between two tries."""
+
+    async def script(s: Scene) -> None:
+        leader, victim = s.leader, s.standbys[0]
+        s.do("starts fail", victim, 30)
+        s.do("kill postmaster", victim)
+        await s.until(lambda: s.state(victim) is State.FENCED and s.host(victim).server is None, 10)
+        s.do("reinitialize", victim)
+        await s.until(lambda: 1040 in s.world.rows_taken, 20)
+        await s.wait(30)
+        await s.until_whole()
+        assert (s.leader, len(s.host(victim).aside)) == (leader, 1)
+
+    play(script)
