@@ -6,7 +6,7 @@ import asyncio
 
 from haagent.core.states import State
 from tests.sim.scenarios.scene import Scene, play, renews, resigns, wins
-from tests.sim.world.events import Fenced
+from tests.sim.world.events import Fenced, LeaderKeyChanged
 from tests.sim.world.knobs import Knobs
 
 WIDE = Knobs(ttl=30.0, loop_wait=10.0, retry_timeout=10.0)
@@ -38,9 +38,7 @@ def test_an_agent_that_wakes_with_a_proven_lease_after_its_guard_fired_hands_ove
 
     async def script(s: Scene) -> None:
         leader, began = s.leader, s.now
-        renewals: list[float] = []
-        s.world.listeners.append(lambda event: renewals.append(s.now) if renews(leader)(event) else None)
-        await s.until(lambda: bool(renewals), 10)
+        await s.until(lambda: any(map(renews(leader), s.since(began, LeaderKeyChanged))), 10)
         s.do("cut from etcd", leader, 13)
         s.when(renews(leader), "freeze agent", leader, 18)
         await s.until(lambda: 825 in s.world.rows_taken, 40)

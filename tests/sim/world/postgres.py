@@ -70,9 +70,8 @@ class SimPostgres:
         if server.process.frozen:
             await asyncio.sleep(timeout)
             server = self.host.server
-        lets_in = server is not None and server.phase in (Phase.RECOVERY, Phase.PRIMARY)
-        if server is None or hung or server.process.frozen or not lets_in:
-            starting = server is not None and server.phase in (Phase.STARTING, Phase.INCONSISTENT)
+        if server is None or hung or server.process.frozen or not server.lets_in:
+            starting = server is not None and server.starting
             return self._silent(postmaster if server is not None else None, starting)
         self._silent_since = None
         self._last = self._server_facts(server)

@@ -167,7 +167,17 @@ class Server:
     def answers(self) -> bool:
         """Whether it would take a connection now."""
         up = self.process.runs and not self.orphaned
-        return up and self.phase in (Phase.RECOVERY, Phase.PRIMARY) and not self.ended
+        return up and self.lets_in and not self.ended
+
+    @property
+    def lets_in(self) -> bool:
+        """It has come so far that clients may connect, and is not on its way down."""
+        return self.phase in (Phase.RECOVERY, Phase.PRIMARY)
+
+    @property
+    def starting(self) -> bool:
+        """It lets nobody in yet."""
+        return self.phase in (Phase.STARTING, Phase.INCONSISTENT)
 
     @property
     def writable(self) -> bool:
@@ -239,7 +249,7 @@ class Server:
 
     def orphan(self, linger: float) -> None:
         """SIGKILL to the postmaster alone: its children see that and end, but a busy backend goes on for a while."""
-        if self.phase in (Phase.STARTING, Phase.INCONSISTENT) or self.ended or self.orphaned:
+        if self.starting or self.ended or self.orphaned:
             self.end("SIGKILL to the postmaster")
             return
         self.orphaned = True
@@ -249,7 +259,7 @@ class Server:
 
     def crash_backend(self) -> None:
         """A backend was killed: the postmaster ends all others, recovers, and is there again."""
-        if self.phase not in (Phase.PRIMARY, Phase.RECOVERY) or not self.answers:
+        if not self.answers:
             return
         if self.promotion:
             self.world.log(Readonly(self.world.now, self.host.name, self.promotion, "a backend crashed"))

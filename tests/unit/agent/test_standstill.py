@@ -8,31 +8,19 @@ import pytest
 
 from haagent.agent import standstill
 from haagent.agent.standstill import Standstills
-from haagent.core.terms import Instant
-
-
-class HandClock:
-    """Goes when it is told to."""
-
-    shows = Instant(1000.0)
-
-    def now(self) -> Instant:
-        return self.shows
-
-    def wall(self) -> float:
-        return float(self.shows)
+from tests.unit.dcs.a_clock import AClock
 
 
 async def test_a_late_awakening_is_counted_once_and_said_with_its_length(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(standstill, "EVERY_S", 0.01)
-    clock = HandClock()
+    clock = AClock()
     watched = Standstills(clock)
     task = asyncio.create_task(watched.watch())
     for forward_s in (0.01, 0.9, 1.71, 0.01):
         await asyncio.sleep(0)
-        clock.shows = Instant(clock.shows + forward_s)
+        clock.at += forward_s
         await asyncio.sleep(0.05)
     task.cancel()
     assert watched.count == 1
