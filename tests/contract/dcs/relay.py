@@ -10,11 +10,12 @@ from tests.contract.dcs.wire import Wire
 
 
 class Relay(Wire):
-    """``delay_s`` is the least and the most that a piece takes one way; pieces stay in their order."""
+    """``delay_s`` is the least and the most that a piece takes one way, none at first; pieces stay in their order."""
 
-    def __init__(self, target: str, delay_s: tuple[float, float], chance: random.Random) -> None:
+    def __init__(self, target: str, chance: random.Random) -> None:
         super().__init__(target)
-        self._delay_s, self._chance = delay_s, chance
+        self.delay_s = (0.0, 0.0)
+        self._chance = chance
 
     async def _ask(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         """Read at once, and write each piece when it is due: several are on their way together."""
@@ -38,6 +39,6 @@ class Relay(Wire):
                 data = await source.read(65536)
             except OSError:
                 data = b""
-            under_way.put_nowait((loop.time() + self._chance.uniform(*self._delay_s), data))
+            under_way.put_nowait((loop.time() + self._chance.uniform(*self.delay_s), data))
 
     _answer = _ask

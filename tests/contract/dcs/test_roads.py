@@ -46,9 +46,12 @@ async def test_a_slow_and_lossy_road_demotes_nobody(
     """Fault 27: answers take 0.2 to 2 s, one in ten is lost on its way there or back; the log says that it is slow."""
     chance = random.Random(27)
     async with contextlib.AsyncExitStack() as stack:
-        relays = [await stack.enter_async_context(Relay(url, (0.1, 1.0), chance).serving()) for url in trial.urls]
-        trial.client.lose(20)
+        relays = [await stack.enter_async_context(Relay(url, chance).serving()) for url in trial.urls]
         leaders = await stack.enter_async_context(one_by_each(tuple(relay.url for relay in relays), prefix))
+        await asyncio.sleep(0.5)
+        trial.client.lose(20)
+        for relay in relays:
+            relay.delay_s = (0.1, 1.0)
         await asyncio.sleep(10)
         assert [leader.lost for leader in leaders] == [None, None]
         longest_s = [leader.longest_s for leader in leaders]
