@@ -35,6 +35,8 @@ def _for_barred(v: View, here: str) -> str | None:
     """What lifts the first thing that ``conditions.why_not_me`` objects to, in its order; None when nothing bars."""
     asked = c.asked_to_lead(v)
     if not c.fence_allows(v):
+        if v.fence.installed:
+            return f"haagent-ctl restart {here}: PostgreSQL loads the commit fence when it is started"
         return (
             "install the commit fence for this PostgreSQL (make -C fence install), or write postgresql.commit_fence: "
             "auto into its file; then start its agent anew (within the ttl: no failover)"

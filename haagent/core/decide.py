@@ -190,7 +190,7 @@ def check(v: View, plan: Plan) -> None:
     for action in plan.actions:
         if isinstance(action, StartPrimary | Promote):
             assert led, f"row {plan.row} orders {type(action).__name__} without a permit"
-            assert not conditions.unwatched(v), f"row {plan.row}: the required watchdog device is not open"
+            assert not conditions.unprotected(v), f"row {plan.row}: a required protection is missing"
             assert action.term == v.lease.term, f"row {plan.row} orders {type(action).__name__} for another term"
             assert _armed_before(plan, action) or conditions.guard_ready(v), f"row {plan.row}: the guard is not armed"
             claims = synchrony.claim(v, synchrony.claimed(v) if isinstance(action, StartPrimary) else NOBODY)

@@ -9,6 +9,8 @@ WATCHDOG_RETRY_S = 5.0
 """How long after a vain try a watchdog device is tried again."""
 
 
+UNLOADED = "this PostgreSQL was started without it"
+
 ESCALATE_S = 0.6
 """An orderly stop becomes an immediate one this long before the permit ends."""
 
@@ -87,10 +89,23 @@ def fence_allows(v: View) -> bool:
 
 
 def fence_missing(v: View) -> str | None:
-    """That the commit fence is required of whoever leads here and is not installed, in words."""
-    if v.fence.mode != "required" or v.fence.installed:
+    """That the commit fence is required of whoever leads here, and is not installed or not loaded, in words."""
+    if v.fence.mode != "required":
         return None
-    return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
+    if not v.fence.installed:
+        return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
+    return f"postgresql.commit_fence is required, but {UNLOADED}" if fence_unloaded(v) else None
+
+
+def fence_unloaded(v: View) -> bool:
+    """PostgreSQL was started before the commit fence was installed, or by other hands."""
+    server = v.postgres.server
+    return v.postgres.running and server is not None and not server.stale and not server.fenced
+
+
+def unprotected(v: View) -> bool:
+    """A protection that is required of whoever leads is not there; in a paused cluster none is needed."""
+    return unwatched(v) or (not fence_allows(v) and not v.settings.pause)
 
 
 def resumable(v: View) -> bool:

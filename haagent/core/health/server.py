@@ -52,7 +52,8 @@ def guard(f: NodeFacts) -> Finding:
 
 def commit_fence(f: NodeFacts) -> Finding:
     name, mode = "commit-fence", f.fence_mode
-    install = "make -C fence install, then restart PostgreSQL: haagent-ctl restart"
+    restart = f"haagent-ctl restart {f.me.scope} {f.me.name}"
+    install = f"make -C fence install, then restart PostgreSQL: {restart}"
     if mode == "off":
         text = "postgresql.commit_fence is off: agent and guard frozen together leave commits past the permit possible"
         return warning(name, text, "write postgresql.commit_fence: auto into the file")
@@ -63,7 +64,10 @@ def commit_fence(f: NodeFacts) -> Finding:
         return warning(name, f"{text}: agent and guard frozen together leave commits past the permit possible", install)
     server = f.view.postgres.server if f.view else None
     if server is not None and not server.fenced:
-        return warning(name, "it is installed, but this PostgreSQL has not loaded it", install)
+        text = "it is installed, but this PostgreSQL was started without it"
+        if mode == "required":
+            return problem(name, f"{text}; it is required, so this node may not become leader", restart)
+        return warning(name, text, restart)
     return ok(name, "it refuses commits past the permit" if server else "it is installed")
 
 

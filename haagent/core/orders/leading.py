@@ -43,11 +43,12 @@ def open_watchdog(v: View) -> Orders:
     return Orders((OpenWatchdog(),), detail=v.watchdog.why)
 
 
-def leave_unwatched(v: View) -> Orders:
-    """The leader key was won, but the watchdog device that leading requires can't be had."""
+def leave_unprotected(v: View) -> Orders:
+    """The leader key was won, but a protection that leading requires can't be had."""
     orders = resign(v)
     changes = {**orders.memory, "stand_back_until": later(v.now, STAND_BACK_S)}
-    return replace(orders, actions=(*orders.actions, *withdraw(v)), memory=changes, detail=v.watchdog.why)
+    why = c.fence_missing(v) or v.watchdog.why
+    return replace(orders, actions=(*orders.actions, *withdraw(v)), memory=changes, detail=why)
 
 
 def pre_promote(v: View) -> Orders:
