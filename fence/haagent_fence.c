@@ -301,13 +301,16 @@ judge_mapped(void)
 	return verdict;
 }
 
-/* What the page says now; before that is bad news, a file that has replaced the mapped one is looked at. */
+/*
+ * What the page says now. Before that is bad news, or a permit that nothing ends, a file that has replaced the mapped
+ * one is looked at: the agent writes to that one only.
+ */
 static Verdict
 judge(void)
 {
 	Verdict		verdict = judge_mapped();
 
-	if (verdict.permit >= OVER && map_page())
+	if (verdict.permit != HELD && map_page())
 		verdict = judge_mapped();
 	return verdict;
 }

@@ -16,6 +16,7 @@ from haagent.core.facts import (
     Document,
     Failure,
     FenceFacts,
+    Grounds,
     GuardFacts,
     Heartbeat,
     HistoryLine,
@@ -95,10 +96,10 @@ class Dcs(Protocol):
         """What etcd granted to a lease, in seconds; Refused when there is no such lease."""
         ...
 
-    async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
+    async def campaign(self, name: str, lease: LeaseId, timeout: float, grounds: Grounds | None = None) -> Term:
         """Create the leader key if it is absent; Refused when somebody holds it.
 
-        ``failsafe``: only if the ``failsafe`` key is still of that revision (0: absent).
+        ``grounds``: only if the keys named there are still of those revisions.
         """
         ...
 
@@ -368,6 +369,10 @@ class Fence(Protocol):
         """No commit is accepted from now on."""
         ...
 
+    def without_end(self) -> bool:
+        """Whether the permit that stands, perhaps since a pause under an earlier agent, has no end."""
+        ...
+
 
 class NoFence:
     """For where there is none."""
@@ -380,6 +385,9 @@ class NoFence:
 
     def refuse(self, term: Term) -> None:
         return
+
+    def without_end(self) -> bool:
+        return False
 
 
 class Watchdog(Protocol):

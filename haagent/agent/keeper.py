@@ -15,9 +15,9 @@ from typing import Protocol
 
 from haagent.agent.lasting import Lasting
 from haagent.agent.latency import Latency
-from haagent.core.facts import LeaseFacts, Timing
+from haagent.core.facts import Grounds, LeaseFacts, Timing
 from haagent.core.lease import proven
-from haagent.core.terms import Instant, LeaseId, Revision, Term, later
+from haagent.core.terms import Instant, LeaseId, Term, later
 from haagent.ports import Clock, Dcs, Fence, Guard, PortError, Refused, Unknown, Watchdog
 
 log = logging.getLogger(__name__)
@@ -255,6 +255,16 @@ class Keeper:
         if paused != self._open_ended:
             self._open_ended = paused
             self._show_fence()
+        if not paused and self._fence.without_end():
+            self._end_open_permit()
+
+    def _end_open_permit(self) -> None:
+        """A pause is over, and with it the permit of a term that this node, or its previous agent, held in it."""
+        facts = self._facts
+        if facts.vouched_until is not None and facts.term is not None:
+            self._fence.permit(facts.term, facts.vouched_until)
+        elif facts.term is None or facts.lost is not None:
+            self._fence.refuse(facts.term or Term(0))
 
     def read_only(self, follows: bool) -> None:
         """Whether nothing here may be committed, whoever leads; when that ends the fence is told of the permit."""
@@ -262,10 +272,10 @@ class Keeper:
             self._read_only = follows
             self._show_fence()
 
-    async def campaign(self, failsafe: Revision | None = None) -> Term:
+    async def campaign(self, grounds: Grounds | None = None) -> Term:
         """Try for the leader key; the permit counts from the keepalive sent before. Refused when somebody holds it.
 
-        ``failsafe``: the revision of the key of that name by which this node may lead.
+        ``grounds``: the revisions of the keys by which this node may lead.
         """
         timing = self._deadlines()
         async with self._renewing:
@@ -279,7 +289,7 @@ class Keeper:
             if lease is None:
                 sent_at = self._clock.now()
                 lease = await self._open()
-            term = await self._dcs.campaign(self._name, lease, timing.renew_timeout, failsafe)
+            term = await self._dcs.campaign(self._name, lease, timing.renew_timeout, grounds)
             self.unrenewed.clear()
             self._prove(lease, term, sent_at, timing)
             self._next_at = later(sent_at, timing.renew_every)

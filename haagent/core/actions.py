@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from haagent.core.facts import (
     Document,
+    Grounds,
     KnownMembers,
     Mandate,
     Member,
@@ -36,8 +37,8 @@ class Action:
 class Campaign(Action):
     """Create the leader key under this node's lease; refused while this node's promise of failsafe mode binds it."""
 
-    failsafe: Revision | None = None
-    """The ``failsafe`` key must still be of this revision (0: absent); None: whatever it is."""
+    grounds: Grounds | None = None
+    """The keys that say who may lead must still be as they were read; None: whatever they are."""
 
 
 @dataclass(frozen=True, slots=True)

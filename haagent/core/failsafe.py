@@ -239,8 +239,3 @@ def active(v: View) -> bool:
     promise = promised(v)
     bound = promise is not None and bool(promise.name)
     return bound or (v.lease.vouched_until is not None and v.now < v.lease.vouched_until)
-
-
-def proof(snapshot: Snapshot | None) -> Revision | None:
-    """By which state of the ``failsafe`` key this node may campaign."""
-    return snapshot.failsafe_revision if snapshot is not None else None

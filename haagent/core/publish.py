@@ -339,8 +339,7 @@ def clone_source(v: View) -> Upstream | None:
     leader = snapshot.member(snapshot.leader.name)
     if leader is not None and not remote.follows(v, leader):
         return remote.copy_source(v)
-    found = synchrony.key(v)
-    if found is not None and v.me.name in found.standbys:
+    if synchrony.trusted(v):
         willing = []  # it counts as holding every acknowledged commit: another standby's copy may not
     if willing and leader is not None and leader.running:
         chosen = sorted(willing, key=lambda m: m.name)[0]

@@ -61,6 +61,12 @@ def led_last(v: View) -> bool:
     return found is not None and found.leader == v.me.name
 
 
+def trusted(v: View) -> bool:
+    """This node counts as holding every acknowledged commit."""
+    found = key(v)
+    return found is not None and v.me.name in electorate(found).members | {found.leader}
+
+
 def electorate(found: SyncKey) -> Electors:
     """Who may lead besides the leader that the key names."""
     return electors(found.quorum, found.standbys)

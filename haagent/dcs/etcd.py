@@ -12,7 +12,7 @@ import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
-from haagent.core.facts import Document, Heartbeat, HistoryLine, Member, Snapshot
+from haagent.core.facts import Document, Grounds, Heartbeat, HistoryLine, Member, Snapshot
 from haagent.core.terms import LeaseId, Lsn, Revision, SystemId, Term, Timeline
 from haagent.dcs import keys
 from haagent.dcs.freshness import Freshness
@@ -92,18 +92,22 @@ class EtcdDcs:
     async def keepalive(self, lease: LeaseId, timeout: float) -> None:
         await self._kv.keepalive(lease, timeout)
 
-    async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
+    async def campaign(self, name: str, lease: LeaseId, timeout: float, grounds: Grounds | None = None) -> Term:
         leader = self._key(keys.LEADER)
         value = name.encode()
         when = [_absent(leader)]
-        if failsafe is not None:
-            when.append(_as_it_was(self._key(keys.FAILSAFE), failsafe or None))
+        if grounds is not None:
+            read = {keys.FAILSAFE: grounds.failsafe, keys.SYNC: grounds.sync, keys.CLAIMED: grounds.claimed}
+            when += [_as_it_was(self._key(key), revision or None) for key, revision in read.items()]
         reply = await self._txn(when, [Put(leader, value, lease)], [leader], timeout)
         if reply.succeeded:
             return Term(reply.revision)
         held = reply.key(leader)
-        if held is None and failsafe is not None:
-            raise Refused(f"the leader key is free, but who may lead has changed since revision {failsafe}")
+        if held is None and grounds is not None:
+            raise Refused(
+                f"the leader key is free, but another has led, or who may lead has changed, since this was decided "
+                f"(failsafe revision {grounds.failsafe}, sync {grounds.sync}, claimed {grounds.claimed})"
+            )
         if held is not None and held.value == value and held.lease == lease:
             return Term(held.create_revision)
         raise Refused(f"the leader key was not to be had: {_holder(held)}")

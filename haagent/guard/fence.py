@@ -59,6 +59,10 @@ class CommitFence:
         if self._page is not None:
             self._page.refuse(int(term))
 
+    def without_end(self) -> bool:
+        """Whether the permit that stands, perhaps since a pause under an earlier agent, has no end."""
+        return self._page is not None and self._page.without_end()
+
 
 def installed(bin_dir: Path | None) -> bool:
     """Whether PostgreSQL could load the fence; asks pg_config, so run it in a thread."""

@@ -42,7 +42,7 @@ class Page:
             self._map = mmap.mmap(descriptor, PAGE_BYTES)
         finally:
             os.close(descriptor)
-        self._sequence = max(self._sequence_of(slot) for slot in range(SLOTS))
+        self._sequence = max(self._read(slot)[0] for slot in range(SLOTS))
 
     def permit(self, term: int, until: float) -> None:
         """Commits are accepted until then (seconds of CLOCK_BOOTTIME; infinity while the cluster is paused)."""
@@ -51,6 +51,11 @@ class Page:
     def refuse(self, term: int) -> None:
         """No commit is accepted from now on."""
         self._write(term, 0)
+
+    def without_end(self) -> bool:
+        """Whether the newest permit, of whatever agent, was written since this machine started and has no end."""
+        _, until_ns, boot_id = max(self._read(slot) for slot in range(SLOTS))
+        return until_ns == WITHOUT_END and boot_id == self._boot_id
 
     def close(self) -> None:
         """Let go of the page; what it says stays in force."""
@@ -63,11 +68,14 @@ class Page:
         start = self._sequence % SLOTS * SLOT_BYTES
         self._map[start : start + SLOT_BYTES] = fields + SUM.pack(fnv1a(fields))
 
-    def _sequence_of(self, slot: int) -> int:
+    def _read(self, slot: int) -> tuple[int, int, bytes]:
+        """Sequence, the permit's end and boot id of a slot; zero of all where it is torn or was never written."""
         raw = self._map[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]
         fields, checksum = raw[: SLOT.size], raw[SLOT.size :]
-        sequence: int = SLOT.unpack(fields)[1]
-        return sequence if checksum == SUM.pack(fnv1a(fields)) else 0
+        if checksum != SUM.pack(fnv1a(fields)):
+            return 0, 0, b""
+        _, sequence, until_ns, _, boot_id, _ = SLOT.unpack(fields)
+        return sequence, until_ns, boot_id
 
 
 def fnv1a(data: bytes) -> int:

@@ -186,6 +186,17 @@ def test_a_page_that_replaced_the_mapped_one_is_found(fenced: Fenced) -> None:
         client.execute(INSERT)
 
 
+def test_a_page_that_replaced_a_permit_without_end_is_found(fenced: Fenced) -> None:
+    """The agent that was started anew in a pause writes to the new file only; the old one would never say no."""
+    with fenced.server.connect() as client:
+        fenced.permit(float("inf"))
+        client.execute(INSERT)
+        fenced.page_path.unlink()
+        client.execute(INSERT)
+        fenced.refuse()
+        refused(client, INSERT)
+
+
 def test_a_torn_slot_is_not_believed_and_the_other_one_counts(fenced: Fenced) -> None:
     page = fenced.page()
     page.permit(TERM + 1, now() + LONG_S)

@@ -7,8 +7,8 @@ from dataclasses import replace
 from haagent.core import disks, election, failsafe, stray, synchrony
 from haagent.core.conditions.leadership import led_by_other
 from haagent.core.conditions.protection import fence_missing, watchdog_allows
-from haagent.core.facts import PeerReply, View
-from haagent.core.terms import Lsn, Timeline
+from haagent.core.facts import Grounds, PeerReply, View
+from haagent.core.terms import Lsn, Revision, Timeline
 
 POLL_FRESH_S = 0.6
 
@@ -49,6 +49,14 @@ def optime(v: View) -> Lsn:
     """
     status = v.snapshot.status if v.snapshot else None
     return status.optime if status and synchrony.key(v) is None and not synchrony.forced(v) else Lsn(0)
+
+
+def grounds(v: View) -> Grounds | None:
+    """What must not have changed when a campaign arrives: another may have led meanwhile, and acknowledged commits."""
+    found = v.snapshot
+    if found is None:
+        return None
+    return Grounds(found.failsafe_revision, found.sync.revision if found.sync else Revision(0), found.claimed_revision)
 
 
 def why_not_me(v: View) -> str | None:

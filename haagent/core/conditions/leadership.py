@@ -135,10 +135,8 @@ def restorable(v: View) -> bool:
 
     Never a node that counts as holding every acknowledged commit: a backup may not.
     """
-    found = synchrony.key(v)
-    trusted = found is not None and v.me.name in synchrony.electorate(found).members | {found.leader}
     exists = v.snapshot is not None and bool(v.snapshot.initialize)
-    return exists and let_go(v) and not trusted and bool(leaderless_methods(v))
+    return exists and let_go(v) and not synchrony.trusted(v) and bool(leaderless_methods(v))
 
 
 def initialize_orphaned(v: View) -> bool:

@@ -156,6 +156,15 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Grounds:
+    """The revisions of the keys that say who may lead, as a decision to campaign read them; 0: absent."""
+
+    failsafe: Revision = Revision(0)
+    sync: Revision = Revision(0)
+    claimed: Revision = Revision(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat:
     """The leader key's last change as this node saw it: the start of its standstill on this node's own clock."""
 

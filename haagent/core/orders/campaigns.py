@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from haagent.core import conditions as c
-from haagent.core import election, failsafe, publish, synchrony
+from haagent.core import election, publish, synchrony
 from haagent.core.actions import Action, AskPeers, Campaign, Depose, EnsureGuard, ResumeLease
 from haagent.core.facts import Failure, View
 from haagent.core.orders.standbys import follow
@@ -48,7 +48,7 @@ def campaign(v: View) -> Orders:
         why += f"; an operator ordered this failover{lost}"
     elif synchrony.forced(v):
         why += f"; an operator ordered this failover: {synchrony.lacking(v)}"
-    return Orders((*orders, Campaign(failsafe.proof(v.snapshot))), detail=why + _asked_in_vain(v))
+    return Orders((*orders, Campaign(c.grounds(v))), detail=why + _asked_in_vain(v))
 
 
 def await_votes(v: View) -> Orders:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from haagent.core import conditions as c
-from haagent.core import failsafe, publish, remote, slots
+from haagent.core import publish, remote, slots, synchrony
 from haagent.core.actions import (
     AbandonInitialize,
     Action,
@@ -19,6 +19,7 @@ from haagent.core.actions import (
     PutConfig,
 )
 from haagent.core.facts import PRIMARY, DataKind, FenceFacts, Goal, View
+from haagent.core.methods import ReplicaMethod
 from haagent.core.orders.standbys import start_standby
 from haagent.core.orders.stopping import taken_up
 from haagent.core.orders.words import Orders, backing_off, job_error
@@ -46,7 +47,7 @@ def publish_cluster(v: View) -> Orders:
     actions: tuple[Action, ...] = (
         FinishInitialize(SystemId(str(system_id)), v.memory.initialize_begun),
         PutConfig(v.settings.bootstrap_document, None),
-        Campaign(failsafe.proof(v.snapshot)),
+        Campaign(c.grounds(v)),
     )
     if v.snapshot is not None and v.snapshot.config is not None:
         actions = (actions[0], actions[2])
@@ -81,9 +82,18 @@ def clone(v: View) -> Orders:
         return Orders()
     own_slot = v.settings.use_slots and not v.me.tags.nostream and source != remote.source(v)
     slot = slots.slot_name(v.me.name) if own_slot else None
-    return Orders(
-        (Clone(source, slot, v.settings.replica_methods),), detail=f"from {source.name} at {source.host}:{source.port}"
-    )
+    return Orders((Clone(source, slot, _methods(v)),), detail=f"from {source.name} at {source.host}:{source.port}")
+
+
+def _methods(v: View) -> tuple[ReplicaMethod, ...]:
+    """The operator's ways to make a copy; for a node that counts as holding every acknowledged commit a base backup.
+
+    That ends beyond all that the leader had written when it began. An operator's program may restore yesterday.
+    """
+    ways = v.settings.replica_methods
+    if not synchrony.trusted(v):
+        return ways
+    return tuple(way for way in ways if not way.command) or (ReplicaMethod(),)
 
 
 def clone_without_leader(v: View) -> Orders:

@@ -154,7 +154,7 @@ def lead(v: View) -> Orders:
 
 
 def reclaim(v: View) -> Orders:
-    return Orders((Campaign(failsafe.proof(v.snapshot)),), detail=v.lease.lost or "")
+    return Orders((Campaign(c.grounds(v)),), detail=v.lease.lost or "")
 
 
 def rearm(v: View) -> Orders:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
-from haagent.core.facts import HistoryLine, LeaderKey, Member, Status, SyncKey
+from haagent.core.facts import Grounds, HistoryLine, LeaderKey, Member, Status, SyncKey
 from haagent.core.terms import LeaseId, Lsn, Revision, SystemId, Term, Timeline
 from haagent.dcs.etcd import EtcdDcs
 from haagent.ports import Refused
@@ -416,6 +416,25 @@ async def test_a_campaign_counts_only_by_the_failsafe_key_that_was_seen(store: S
     present = (await a.snapshot(S)).failsafe_revision
     await a.resign(term, S)
     lease = await b.open_lease(10, S)
-    await refused(b.campaign("b", lease, S, Revision(0)), "who may lead has changed")
-    await refused(b.campaign("b", lease, S, Revision(present - 1)), "who may lead has changed")
-    assert await b.campaign("b", lease, S, present) > term
+    await refused(b.campaign("b", lease, S, Grounds()), "who may lead has changed")
+    await refused(b.campaign("b", lease, S, Grounds(Revision(present - 1))), "who may lead has changed")
+    assert await b.campaign("b", lease, S, Grounds(present)) > term
+
+
+@pytest.mark.parametrize("what", ["sync", "claimed"])
+async def test_a_campaign_that_arrives_when_another_has_led_meanwhile_is_refused(store: Store, what: str) -> None:
+    """It was decided by whom the last leader trusted; the one after that may have acknowledged commits without it."""
+    a, b = store.dcs(), store.dcs()
+    decided = await b.snapshot(S)
+    old = Grounds(decided.failsafe_revision, Revision(0), decided.claimed_revision)
+    _, term = await elect(a)
+    if what == "sync":
+        await a.put_sync("a", 0, (), None, term, S)
+    else:
+        await a.claim_timeline(Timeline(2), None, term, S)
+    await a.resign(term, S)
+    lease = await b.open_lease(10, S)
+    await refused(b.campaign("b", lease, S, old), "another has led")
+    seen = await b.snapshot(S)
+    synced = seen.sync.revision if seen.sync else Revision(0)
+    assert await b.campaign("b", lease, S, Grounds(sync=synced, claimed=seen.claimed_revision)) > term

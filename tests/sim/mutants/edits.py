@@ -20,6 +20,7 @@ from haagent.core.facts import (
     ClusterFacts,
     Divergence,
     Document,
+    Grounds,
     Heartbeat,
     PostgresFacts,
     Settings,
@@ -157,12 +158,12 @@ def unknown_taken_for_success() -> AbstractContextManager[Any]:
 
 @mutant("the lease may have been granted long ago, while the permit counts from now")
 def campaign_on_an_aged_lease() -> AbstractContextManager[Any]:
-    async def campaign(self: Keeper, failsafe: Revision | None = None) -> Term:
+    async def campaign(self: Keeper, grounds: Grounds | None = None) -> Term:
         timing = self._deadlines()
         async with self._renewing:
             sent_at = self._clock.now()
             held = self._facts.lease_id or await self._open()
-            term = await self._dcs.campaign(self._name, held, timing.renew_timeout, failsafe)
+            term = await self._dcs.campaign(self._name, held, timing.renew_timeout, grounds)
             self._prove(held, term, sent_at, timing)
             return term
 

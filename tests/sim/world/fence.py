@@ -35,3 +35,6 @@ class SimFence:
         self._host.proven_until = REFUSED
         if self._host.fence == "installed":
             self._host.page_until = REFUSED
+
+    def without_end(self) -> bool:
+        return self._host.fence == "installed" and self._host.page_until == float("inf")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from haagent.agent.keeper import UNHEARD, Keeper, KeeperPorts
-from haagent.core.facts import GuardFacts
+from haagent.core.facts import Grounds, GuardFacts
 from haagent.core.lease import timing
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
 from haagent.ports import NoFence, NoWatchdog, Refused, Unknown, Unreachable
@@ -49,7 +49,7 @@ class FakeDcs:
         if lease in self.dead:
             raise Refused("the lease is dead")
 
-    async def campaign(self, name: str, lease: LeaseId, timeout: float, failsafe: Revision | None = None) -> Term:
+    async def campaign(self, name: str, lease: LeaseId, timeout: float, grounds: Grounds | None = None) -> Term:
         self.clock.at += self.latency
         if self.failure is not None:
             raise self.failure
@@ -70,6 +70,22 @@ class FakeDcs:
             raise self.failure
         self.renewals.append((lease, moved_from))
         return Revision(1)
+
+
+class FakeFence(NoFence):
+    """The end of the newest permit; None before any."""
+
+    def __init__(self) -> None:
+        self.until: float | None = None
+
+    def permit(self, term: Term, until: Instant) -> None:
+        self.until = until
+
+    def refuse(self, term: Term) -> None:
+        self.until = 0.0
+
+    def without_end(self) -> bool:
+        return self.until == float("inf")
 
 
 class FakeWatchdog(NoWatchdog):
@@ -99,6 +115,7 @@ class Bench:
     keeper: Keeper
     woken: list[str]
     watchdog: FakeWatchdog
+    fence: FakeFence
 
     async def turn(self, deadlines: Any, after: float) -> None:
         """Let so much time pass, and the keeper renew once if it is let."""
@@ -113,12 +130,12 @@ async def bench() -> Bench:
     dcs, guard, woken = FakeDcs(clock), FakeGuard(), list[str]()
 
     class Ports:
-        fence = NoFence()
+        pass
 
-    ports, watchdog = Ports(), FakeWatchdog()
-    vars(ports).update(dcs=dcs, guard=guard, clock=clock, watchdog=watchdog)
+    ports, watchdog, fence = Ports(), FakeWatchdog(), FakeFence()
+    vars(ports).update(dcs=dcs, guard=guard, clock=clock, watchdog=watchdog, fence=fence)
     keeper = Keeper("a", cast(KeeperPorts, ports), woken.append, lambda: woken.append("lease lost"))
-    return Bench(clock, dcs, guard, keeper, woken, watchdog)
+    return Bench(clock, dcs, guard, keeper, woken, watchdog, fence)
 
 
 async def test_a_renewal_counts_from_when_it_was_sent(bench: Bench) -> None:
@@ -183,6 +200,46 @@ async def test_a_longer_ttl_gives_no_longer_permit_before_the_key_has_moved(benc
     bench.dcs.failure = Unknown("the answer was lost")
     await bench.turn(THIRTY, after=1.0)
     assert bench.keeper.facts().permit_until == 100.0 + TEN.fence_after
+    assert bench.fence.until == 100.0 + TEN.fence_after
+
+
+async def test_a_pause_leaves_no_permit_without_end_on_a_node_that_gave_the_key_up_in_it(bench: Bench) -> None:
+    """Whoever promotes its PostgreSQL by hand later would commit beside the leader for ever."""
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.keeper.open_end(True)
+    assert bench.fence.without_end()
+    await bench.keeper.resign(TERM)
+    bench.keeper.open_end(True)
+    assert bench.fence.without_end(), "the operator's, as long as the pause lasts"
+    bench.keeper.open_end(False)
+    assert bench.fence.until == 0.0
+
+
+async def test_a_permit_without_end_of_an_earlier_agent_ends_with_the_pause(bench: Bench) -> None:
+    bench.fence.permit(TERM, Instant(float("inf")))
+    bench.keeper.open_end(True)
+    assert bench.fence.without_end()
+    bench.keeper.open_end(False)
+    assert bench.fence.until == 0.0
+
+
+async def test_a_finite_permit_of_an_earlier_agent_is_left_alone(bench: Bench) -> None:
+    """Its PostgreSQL goes on while the agent that was started anew proves the lease."""
+    bench.fence.permit(TERM, Instant(107.0))
+    bench.keeper.open_end(False)
+    assert bench.fence.until == 107.0
+
+
+async def test_when_a_pause_ends_after_the_key_was_lost_the_fence_refuses_at_once(bench: Bench) -> None:
+    bench.keeper.hold(later(bench.clock.now(), 10), TEN)
+    await bench.keeper.campaign()
+    bench.keeper.open_end(True)
+    bench.dcs.failure = Refused("another holds it")
+    await bench.turn(TEN, after=1.0)
+    assert (bench.keeper.facts().lost is not None, bench.fence.without_end()) == (True, True)
+    bench.keeper.open_end(False)
+    assert bench.fence.until == 0.0
 
 
 async def test_a_shorter_ttl_waits_for_the_end_of_the_longer_permit(bench: Bench) -> None:

@@ -26,6 +26,7 @@ from haagent.core.facts import (
     FailoverKey,
     FenceReport,
     Goal,
+    Grounds,
     GuardFacts,
     Heartbeat,
     Intent,
@@ -300,7 +301,7 @@ def test_a_key_that_vanished_while_the_permit_runs_is_asked_for_again() -> None:
     view = a_view(postgres=a_primary(), lease=robbed, guard=a_guard(), cluster=a_cluster(a_member("c"), leader=None))
     view = replace(view, memory=a_memory(State.PRIMARY))
     assert decide(view).row == 814
-    assert Campaign(Revision(0)) in decide(view).actions
+    assert Campaign(Grounds()) in decide(view).actions
     taken = replace(view, cluster=a_cluster(a_member("c"), leader="c"))
     assert decide(taken).actions[0] == StopPostgres("immediate")
     late = replace(view, lease=replace(a_lease(permit_s=1.0), lost="the key is gone", demote_at=NOW))
@@ -316,7 +317,7 @@ def test_a_paused_primary_whose_lease_was_lost_with_etcd_goes_on_and_takes_the_k
     )
     assert not [one for one in decide(view).actions if isinstance(one, StopPostgres)]
     back = replace(view, cluster=a_cluster(a_member("c"), leader=None))
-    assert Campaign(Revision(0)) in decide(back).actions
+    assert Campaign(Grounds()) in decide(back).actions
     leaving = decide(replace(back, memory=a_memory(State.FENCED), stopping=True))
     assert leaving.row == 1000
     assert not [one for one in leaving.actions if isinstance(one, StopPostgres)]

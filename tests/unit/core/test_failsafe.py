@@ -22,6 +22,7 @@ from haagent.core.facts import (
     Consent,
     FailsafeFacts,
     Failure,
+    Grounds,
     Heartbeat,
     KnownMembers,
     Outcome,
@@ -231,7 +232,7 @@ def test_a_candidate_that_promised_stands_back() -> None:
         peers=a_poll(a_reply("c")),
         guard=a_guard(),
     )
-    assert Campaign(Revision(50)) in decide(view).actions
+    assert Campaign(Grounds(failsafe=Revision(50))) in decide(view).actions
     assert decide(replace(view, failsafe=bound())).memory.state is State.STANDBY
 
 
@@ -507,7 +508,7 @@ def test_a_lost_key_is_taken_again_in_place() -> None:
     assert decide(going_on(lease=lost)).row == 812
     back = decide(going_on(lease=lost, cluster=named("a", "b", "c", leader=None)))
     assert back.row == 814
-    assert Campaign(Revision(50)) in back.actions
+    assert Campaign(Grounds(failsafe=Revision(50))) in back.actions
     other = decide(going_on(lease=lost, cluster=named("a", "b", "c", leader="c")))
     assert other.memory.state is State.DEMOTING
     unvouched = decide(going_on(lease=replace(lost, vouched_until=None)))

@@ -91,5 +91,7 @@ def test_a_restart_in_place_loads_it() -> None:
 
 
 def test_in_a_paused_cluster_none_is_needed() -> None:
-    view = a_primary_view(fence=GONE, settings=some_settings(pause=True), memory=a_memory(State.PRIMARY, since=later(NOW, -1)))
+    view = a_primary_view(
+        fence=GONE, settings=some_settings(pause=True), memory=a_memory(State.PRIMARY, since=later(NOW, -1))
+    )
     assert decide(view).memory.state is State.PRIMARY

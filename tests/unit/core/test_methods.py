@@ -49,6 +49,29 @@ def test_nothing_is_restored_where_it_could_not_or_would_pass_for_a_whole_copy(
     assert row_taken(methods, **snapshot)[1] == []
 
 
+@pytest.mark.parametrize(
+    ("methods", "left"),
+    [
+        ((VAULT, ReplicaMethod(arguments={"max-rate": "1M"})), (ReplicaMethod(arguments={"max-rate": "1M"}),)),
+        ((VAULT,), (ReplicaMethod(),)),
+    ],
+)
+@pytest.mark.parametrize("sync", [SyncKey(Revision(1), "a", 0, ("b",)), SyncKey(Revision(1), "b", 0, ())])
+def test_a_node_that_counts_as_whole_is_copied_from_the_leader_alone(
+    sync: SyncKey, methods: tuple[ReplicaMethod, ...], left: tuple[ReplicaMethod, ...]
+) -> None:
+    """Yesterday's backup would run as a standby that may be elected, long before it has what was acknowledged today."""
+    view = a_view(
+        memory=a_memory(State.VACANT),
+        cluster=a_cluster(sync=sync),
+        postgres=stopped(DataKind.ABSENT),
+        settings=some_settings(replica_methods=methods, synchronous_mode="on"),
+    )
+    (clone,) = [action for action in decide(view).actions if isinstance(action, Clone)]
+    assert clone.source is not None
+    assert (clone.source.name, clone.methods) == ("a", left)
+
+
 def test_while_somebody_leads_it_is_copied_from() -> None:
     view = a_view(
         memory=a_memory(State.VACANT),

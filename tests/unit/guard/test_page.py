@@ -87,3 +87,15 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "page").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         Page(tmp_path / "page")
+
+
+def test_a_new_agent_sees_a_permit_without_end_only_while_it_is_the_newest(tmp_path: Path) -> None:
+    page = Page(tmp_path / "page")
+    assert not page.without_end()
+    page.permit(1, math.inf)
+    assert Page(tmp_path / "page").without_end()
+    page.permit(1, 10.0)
+    assert not Page(tmp_path / "page").without_end()
+    page.permit(1, math.inf)
+    page.refuse(1)
+    assert not Page(tmp_path / "page").without_end()
