@@ -169,6 +169,7 @@ def server_config(v: View, source: Upstream | None, synchronous: str = "", role:
         recovery=rules.recovery,
         synchronous_standby_names=synchronous,
         keeps_logical=keeps_logical,
+        restarts_after_crash=role == PRIMARY,
         awaited_slots=slots.awaited(server, synchronous) if keeps_logical else (),
     )
 

@@ -66,6 +66,8 @@ def postgresql_conf(settings: PostgresSettings, config: ServerConfig, include: s
     values.update(cluster_wide(config))
     values.update(_fixed(settings))
     values.update(_for_logical_slots(config, values, major))
+    if not config.restarts_after_crash:
+        values["restart_after_crash"] = "off"
     if config.synchronous_standby_names is not None:
         values["synchronous_standby_names"] = config.synchronous_standby_names
     values.update(recovery_parameters(settings, config))

@@ -17,6 +17,7 @@ from tests.real.waiting import wait_until
 
 CRIES = ("Traceback (most recent call last)", "PANIC:")
 DIGEST = "SELECT count(*), coalesce(sum(number), 0)::text, coalesce(bit_xor(number), 0) FROM journal"
+TIMELINE = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 CAUGHT_UP_WITHIN_S = 20.0
 
 
@@ -58,7 +59,7 @@ class Judge:
         self.acknowledged -= set(played.lost)
         if self.lossless:
             yield from checks.nothing_lost(set(played.lost), [played.record])
-        timeline = int(primary.status().get("timeline", 0))
+        timeline = int(primary.sql(TIMELINE)[0][0])
         if timeline < self._timeline:
             yield Violation("no way back", f"timeline {timeline} of {primary.name} follows {self._timeline}")
         self._timeline = timeline

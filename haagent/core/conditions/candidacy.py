@@ -71,7 +71,7 @@ def why_not_me(v: View) -> str | None:
     if v.now < v.memory.stand_back_until:
         left_s = v.memory.stand_back_until - v.now
         return f"it gave leadership up, or could not take it, and stands back for {left_s:.1f} s more"
-    barred_by = promise_objection(v) or failsafe.left_out(v) or stray.objection(v) or synchrony.objection(v)
+    barred_by = promise_objection(v) or failsafe.left_out(v) or _barred_by(v)
     if barred_by:
         return barred_by
     request = v.snapshot.failover if v.snapshot else None
@@ -150,8 +150,27 @@ def better_peer(v: View) -> PeerReply | None:
 
 
 def barred(v: View) -> bool:
-    """A synchronous mode, or a timeline that other hands made, forbids this node to be elected."""
-    return (stray.objection(v) or synchrony.objection(v)) is not None
+    """A synchronous mode, or a timeline that other hands made or that was succeeded, forbids to elect this node."""
+    return _barred_by(v) is not None
+
+
+def _barred_by(v: View) -> str | None:
+    return stray.objection(v) or synchrony.objection(v) or _succeeded(v)
+
+
+def _succeeded(v: View) -> str | None:
+    """That another may have been primary since this running one was: it can lead again only on a timeline of its own.
+
+    On the old one it would acknowledge what those who followed the other would never see as a fork.
+    """
+    server = v.postgres.server
+    if v.snapshot is None or server is None or not v.postgres.writable or (v.settings.pause and synchrony.forced(v)):
+        return None
+    later = max((int(line.timeline) + 1 for line in v.snapshot.history), default=0)
+    later = max(later, int(v.snapshot.claimed or 0))
+    if later <= server.timeline:
+        return None
+    return f"its PostgreSQL runs as a primary on timeline {server.timeline}, and timeline {later} was begun after it"
 
 
 def votes_missing(v: View) -> bool:

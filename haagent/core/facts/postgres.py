@@ -178,6 +178,12 @@ class ServerConfig:
     synchronous_standby_names: str | None = None
     keeps_logical: bool = False
     """Logical slots are to survive a failover: standbys copy them, and the primary keeps for them what they need."""
+    restarts_after_crash: bool = True
+    """PostgreSQL recovers by itself when one of its processes has crashed, if its operator lets it.
+
+    Not before it is a primary: a crash in the midst of a promotion, when standby.signal is gone and the new timeline
+    not yet begun, would let it come back writable on the old one, which another node may have written on.
+    """
     awaited_slots: tuple[str, ...] = ()
     """Physical slots whose standbys must have what is sent to subscribers (``synchronized_standby_slots``)."""
 

@@ -261,10 +261,14 @@ class Server:
         """A backend was killed: the postmaster ends all others, recovers, and is there again."""
         if not self.answers:
             return
+        if self.data.configured is not None and not self.data.configured.restarts_after_crash:
+            self.end("a backend crashed, and restart_after_crash is off")
+            return
         if self.promotion:
             self.world.log(Readonly(self.world.now, self.host.name, self.promotion, "a backend crashed"))
+        # In the midst of a promotion standby.signal is gone already, and the old timeline the one to recover.
+        self.primary = self.phase is Phase.PRIMARY or self.promoting
         self.promotion, self.promoting = 0, False
-        self.primary = self.phase is Phase.PRIMARY
         self.phase = Phase.STARTING
         self.data.clean = False
         for waiting in self.waiting:
