@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,35 @@ async def test_a_standby_follows_another_upstream_by_a_reload(home: Path) -> Non
     assert facts.server is not None
     assert facts.server.receiver is not None
     assert facts.server.receiver.sender_port == near.settings.port
+
+
+async def test_a_standby_of_which_a_process_crashes_ends_and_a_primary_recovers_by_itself(home: Path) -> None:
+    """In the midst of its promotion it would come back writable on the old timeline, as it was before."""
+    primary = await a_primary(home)
+    standby = await a_standby(home, primary, "b")
+    config = replace(standby.following(primary, "b"), restarts_after_crash=False)
+    await standby.adapter.configure(config)
+
+    async def crash() -> None:
+        async with await standby.connect() as client:
+            os.kill(client.info.backend_pid, signal.SIGKILL)
+
+    shown = [("off",)]
+    while await standby.sql("SHOW restart_after_crash") != shown:
+        await asyncio.sleep(0.05)
+    await crash()
+    await standby.until(lambda facts: facts.postmaster is None)
+    await standby.adapter.start(config, primary=False)
+    await standby.until(streaming)
+    await standby.adapter.promote(Timeline(1), Timeline(2))
+    await standby.until(lambda facts: facts.writable)
+    await standby.adapter.configure(standby.config)
+    while await standby.sql("SHOW restart_after_crash") == shown:
+        await asyncio.sleep(0.05)
+    postmaster = (await standby.adapter.probe(2.0)).postmaster
+    await crash()
+    again = await standby.until(lambda facts: facts.writable and facts.server is not None)
+    assert again.postmaster == postmaster
 
 
 async def test_the_timeline_of_a_standby_is_known_when_its_upstream_is_gone(home: Path) -> None:

@@ -8,6 +8,7 @@ from haagent.core.states import State
 from tests.sim.scenarios.scene import Scene, play, renews, resigns, wins
 from tests.sim.world.events import Fenced, LeaderKeyChanged
 from tests.sim.world.knobs import Knobs
+from tests.sim.world.server import Speed
 
 WIDE = Knobs(ttl=30.0, loop_wait=10.0, retry_timeout=10.0)
 
@@ -130,6 +131,51 @@ def test_an_old_primary_started_by_other_hands_is_stopped_where_the_sync_key_nam
         await s.until_whole(120)
 
     play(script, Knobs(synchronous_mode="on"))
+
+
+def test_an_old_primary_started_by_other_hands_leads_again_only_on_a_timeline_of_its_own() -> None:
+    """Row 648: asynchronously what the last primary wrote may be lost, but the timeline before it is not reused."""
+
+    async def script(s: Scene) -> None:
+        old, (first, second) = s.leader, s.standbys
+        s.do("power off", old, 80)
+        await s.until(lambda: s.leader in (first, second), 30)
+        new, other = (first, second) if s.leader == first else (second, first)
+        await s.wait(10)
+        s.do("terminate agent", other)
+        await s.until(lambda: s.host(other).server is None, 10)
+        s.do("power off", other, 150)
+        await s.wait(5)
+        s.when(resigns(), "power off", new, 120)
+        s.do("terminate agent", new)
+        await s.until(lambda: s.leader == "", 20)
+        await s.until(lambda: s.host(old).up, 60)
+        s.do("start by hand", old)
+        await s.until(lambda: 648 in s.world.rows_taken, 20)
+        await s.until(lambda: s.leader == old, 60)
+        await s.until(lambda: s.host(old).data.timeline > s.host(new).data.timeline, 10)
+        await s.until_whole(150)
+
+    play(script, Knobs())
+
+
+def test_a_backend_that_crashes_in_the_midst_of_a_promotion_brings_no_old_timeline_back() -> None:
+    """PostgreSQL by itself would come back writable on the old one, since standby.signal is gone by then."""
+
+    async def script(s: Scene) -> None:
+        old, began = s.leader, s.now
+        timeline = s.host(old).data.timeline
+        s.do("power off", old, 60)
+        servers = [s.host(name).server for name in s.standbys]
+        await s.until(lambda: any(server is not None and server.promoting for server in servers), 30)
+        winner = next(server.host.name for server in servers if server is not None and server.promoting)
+        s.do("crash backend", winner)
+        await s.until(lambda: bool(s.promotions_since(began)), 30)
+        assert s.host(s.leader).data.timeline > timeline
+        await s.wait(60)
+        await s.until_whole()
+
+    play(script, Knobs(speed=Speed(promote=2.0)))
 
 
 def test_leadership_is_given_up_when_no_guard_can_be_had_for_a_ttl() -> None:

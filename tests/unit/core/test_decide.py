@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from haagent.core.actions import (
     StartStandby,
     StopPostgres,
 )
-from haagent.core.conditions import leads, unwritable
+from haagent.core.conditions import leads, unwritable, why_not_me
 from haagent.core.decide import decide
 from haagent.core.facts import (
     ClusterFacts,
@@ -29,6 +31,7 @@ from haagent.core.facts import (
     Grounds,
     GuardFacts,
     Heartbeat,
+    HistoryLine,
     Intent,
     JobFacts,
     LeaseFacts,
@@ -293,6 +296,18 @@ def test_a_lost_lease_stops_postgres_at_once() -> None:
     plan = decide(view)
     assert plan.actions[0] == StopPostgres("immediate")
     assert plan.hold_until == NOW
+
+
+@pytest.mark.parametrize("told", [{"claimed": Timeline(2)}, {"history": (HistoryLine(Timeline(1), Lsn(1), ""),)}])
+def test_a_running_primary_is_not_adopted_when_another_was_primary_after_it(told: dict[str, Any]) -> None:
+    """Those who followed the other would never see a fork in what it acknowledges on its old timeline."""
+    memory = a_memory(State.CANDIDATE, since=later(NOW, -1))
+    alone = a_view(postgres=a_primary(), memory=memory, cluster=a_cluster(leader=None, **told), peers=a_poll())
+    plan = decide(alone)
+    assert (plan.row, plan.memory.state) == (648, State.DEMOTING)
+    own = replace(alone, postgres=a_primary(timeline=2))
+    assert decide(own).row != 648
+    assert "timeline 2 was begun after it" in (why_not_me(alone) or "")
 
 
 def test_a_key_that_vanished_while_the_permit_runs_is_asked_for_again() -> None:

@@ -57,6 +57,13 @@ def test_operators_set_parameters_but_not_the_ones_the_agent_finds_the_server_by
     assert shown["cluster_name"] == "demo"
 
 
+def test_a_standby_does_not_restart_by_itself_whatever_its_operator_wants() -> None:
+    asked = {"restart_after_crash": "on"}
+    assert conf(ServerConfig(parameters=asked, restarts_after_crash=False))["restart_after_crash"] == "off"
+    assert conf(ServerConfig(parameters=asked))["restart_after_crash"] == "on"
+    assert "restart_after_crash" not in conf(ServerConfig())
+
+
 def test_what_must_agree_on_all_nodes_has_a_value_even_if_nobody_gave_one() -> None:
     shown = conf(ServerConfig(parameters={"max_connections": "7", "wal_level": "minimal"}))
     assert shown["max_connections"] == "7"
