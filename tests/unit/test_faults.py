@@ -44,6 +44,15 @@ def test_no_test_cites_a_fault_that_is_none() -> None:
     assert [number for number in cited() if number not in NUMBERS] == []
 
 
+def test_every_test_that_the_guarantees_name_is_there() -> None:
+    """``file.py::test_name``; a name that was changed would leave a promise that nothing shows."""
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
+    assert len(named) > 20
+    for file, test in named:
+        found = [path for path in (ROOT / "tests").rglob(file) if f"def {test}(" in path.read_text()]
+        assert found, f"docs/guarantees.md names {file}::{test}, which is not there"
+
+
 def test_several_numbers_may_be_cited_at_once() -> None:
     found = [re.findall(r"\d+", match[1]) for match in CITATION.finditer("Faults 86, 87 and 90; fault 4.")]
     assert found == [["86", "87", "90"], ["4"]]

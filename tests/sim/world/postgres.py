@@ -133,6 +133,7 @@ class SimPostgres:
             replay_paused=recovery and bool(server.short),
             short_of=dict(server.short) if recovery else {},
             replayed_all=not (recovery and server.short),
+            fenced=server.fenced,
         )
 
     def _receiver(self, server: Server) -> Receiver | None:
