@@ -203,6 +203,12 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
         "c leads without 1",
     ),
     (
+        SynchronousCommitsLast(),
+        [sync_key("a"), acked(1, "b", 2, 1), writable(2, "c", 3, 3, [1])],
+        [writable(3, "a", 4, 4)],
+        "a leads without 1",
+    ),
+    (
         Follows(10),
         [
             writable(1, "a", 1),

@@ -4,9 +4,10 @@ When operators change the mode, the promise begins anew with the next word of th
 A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more, nor what is
 until the leader has written that key again. Nor is what a server acknowledges that other hands made writable, or whose
 node believes the cluster paused; nor does it hold for a standby that streamed onto a history which other hands had
-parted from its own, and confirmed what it did not have. The rest holds for all commits acknowledged while the ``sync``
-key names the node that acknowledged them, whether standbys were waited for or not: with none to wait for, nobody else
-may be elected.
+parted from its own, and confirmed what it did not have. The rest holds for all commits acknowledged while there is a
+``sync`` key, whether standbys were waited for or not: with none to wait for, nobody else may be elected. And whether
+the key names the node that acknowledged them or not: before a primary is writable it must have put its name there, lest
+its predecessor and those whom that one listed are elected without it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class SynchronousCommitsLast(Checker):
 
     def __init__(self) -> None:
         self._acked: dict[int, int] = {}
-        self._leader: str | None = None
+        self._promised = False
         self._mode: object = None
         self._forced: set[str] = set()
         self._spoilt: set[str] = set()
@@ -34,17 +35,17 @@ class SynchronousCommitsLast(Checker):
             mode, self._mode = self._mode, json.loads(event.value).get("synchronous_mode")
             if mode != self._mode:
                 self._acked.clear()
-                self._leader = None
+                self._promised = False
         if isinstance(event, KeyWritten) and event.key == "sync":
             spoken = event.value != "(deleted)" and event.by != "restore"
-            self._leader = json.loads(event.value)["leader"] if spoken else None
+            self._promised = spoken and json.loads(event.value)["leader"] is not None
         elif isinstance(event, KeyWritten) and event.key == "failover" and event.value != "(deleted)":
             wish = json.loads(event.value)
             if wish.get("member") and not wish.get("leader"):
                 self._forced.add(wish["member"])
         elif isinstance(event, Corrupted) and event.by_hand:
             self._spoilt.add(event.where)
-        elif isinstance(event, Acked) and event.where == self._leader and not event.void:
+        elif isinstance(event, Acked) and self._promised and not event.void:
             self._acked[event.uid] = event.commit
         elif isinstance(event, Writable) and (event.promoted or event.adopted):
             return self._judge(event)
