@@ -133,8 +133,12 @@ bench: as-root bench-packages ## measure haagent and Patroni side by side: outag
 	@$(RUN) -m tests.bench.guard
 
 .PHONY: sim
-sim: $(VENV)/.dependencies ## simulated clusters under faults, each from a seed of its own (SEED=1 SEEDS=100)
-	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),100)
+sim: $(VENV)/.dependencies ## one simulated cluster under faults, a line an event; the last replays a failure, shortened (SEED=1 SEEDS=1)
+	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --shorten
+
+.PHONY: mutants
+mutants: $(VENV)/.dependencies ## hunt known-bad edits of the code with drawn faults; one that survives is a gap (SEEDS=1000 NAME=part)
+	@$(RUN) -m tests.sim.mutants --seeds $(or $(SEEDS),1000) $(if $(NAME),--only '$(NAME)')
 
 .PHONY: soak
 soak: $(VENV)/.dependencies ## many simulated hours on all cores, ending with the first violation (HOURS=200 FIRST=seed)

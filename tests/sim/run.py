@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = 0
     rows: Counter[int] = Counter()
     simulated = 0.0
+    last = ""
     for seed in range(chosen.seed, chosen.seed + chosen.seeds):
         say = None if chosen.quiet or chosen.seeds > 1 else print
         knobs = replace(draw(seed), elsewhere=True) if chosen.elsewhere else None
@@ -35,12 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = shorten(result)
         if not result.ok or chosen.seeds == 1:
             print(report(result, chosen.hours))
+        if not result.ok or not failed:
+            last = replay(result, chosen.hours)
         failed += not result.ok
         simulated += result.hours
         rows += result.rows
     if chosen.seeds > 1:
         print(f"{failed} of {chosen.seeds} seeds failed; {simulated:.1f} simulated hours")
         print(f"rows never taken: {[row.id for row in TABLE if not rows[row.id]]}")
+        print(last)
     return 1 if failed else 0
 
 
