@@ -133,7 +133,7 @@ bench: as-root bench-packages ## measure haagent and Patroni side by side: outag
 	@$(RUN) -m tests.bench.guard
 
 .PHONY: sim
-sim: $(VENV)/.dependencies ## one simulated cluster under faults, a line an event; the last replays a failure, shortened (SEED=1 SEEDS=1)
+sim: $(VENV)/.dependencies ## one simulated cluster under faults, a line an event; a failing plan is shortened (SEED=1 SEEDS=1)
 	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --shorten
 
 .PHONY: mutants

@@ -245,7 +245,9 @@ def key_not_needed_to_promote() -> AbstractContextManager[Any]:
 @mutant("the key may be gone since the agent died")
 def resumed_without_proof() -> AbstractContextManager[Any]:
     async def resume(self: Keeper, term: Term, lease_id: LeaseId) -> None:
-        self._prove(lease_id, term, self._clock.now(), self._deadlines())
+        timing = self._deadlines()
+        self._granted_ttl = timing.ttl
+        self._prove(lease_id, term, self._clock.now(), timing)
 
     return patch.object(Keeper, "resume", resume)
 
