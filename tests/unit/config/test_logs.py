@@ -182,3 +182,19 @@ def test_formats_that_cannot_work_are_found_beforehand(text: str) -> None:
 def test_the_usual_format_works_for_json_too(tmp_path: Path) -> None:
     line = json.loads(written(tmp_path, lambda: LOGGER.info("hello"), type="json")[0])
     assert (line["levelname"], line["message"]) == ("INFO", "hello")
+
+
+@pytest.mark.xfail(strict=True, reason="a file that cannot be closed for want of room ends the writing thread for good")
+def test_another_place_is_written_to_though_the_last_is_full(tmp_path: Path) -> None:
+    """Fault 50: what stands in the full file's buffer cannot be written when that is closed."""
+    full, free = tmp_path / "full", tmp_path / "free"
+    full.mkdir()
+    free.mkdir()
+    (full / FILE_NAME).symlink_to("/dev/full")
+    with set_up_logging(Log(dir=str(full))) as logs:
+        LOGGER.warning("no room for this")
+        time.sleep(0.1)
+        logs.apply(Log(dir=str(free)))
+        LOGGER.warning("room")
+        LOGGER.warning("room again")
+    assert "room again" in (free / FILE_NAME).read_text()
