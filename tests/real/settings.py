@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from haagent.core.lease import timing
+
 SUPERUSER, REPLICATION, REWIND = "postgres", "replicator", "rewinder"
 PASSWORD = "only-for-trials"
 
@@ -31,7 +33,7 @@ class ClusterSettings:
     @property
     def fence_after(self) -> float:
         """How long after the last renewal that was sent the permit may last at most; seconds."""
-        return self.ttl - 0.4
+        return timing(self.ttl, self.loop_wait, self.retry_timeout).fence_after
 
 
 @dataclass(frozen=True)
