@@ -83,8 +83,9 @@ def watch(trial: Trial, minutes: float, load: bool) -> Calm:
     cluster = trial.cluster
     leader = cluster.primary()
     names = {(node.place.address, node.place.postgres_port): node.name for node in cluster.nodes}
+    straight = ("direct", "outside")
     routes = [
-        one for one in cluster.routes(PAUSE_S) if not one.name.startswith("direct") or one.name.endswith(leader.name)
+        one for one in cluster.routes(PAUSE_S) if not one.name.startswith(straight) or one.name.endswith(leader.name)
     ]
     before = _term(trial)
     with busy_cores(load), Observer(trial) as seen, Writers(routes, names) as record:

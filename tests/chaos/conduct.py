@@ -156,7 +156,7 @@ def _lively(trial: Trial, played: Played) -> Iterator[Violation]:
         trial.cluster.wait_whole(WHOLE_WITHIN_S, restarted=True)
         trial.journal.say("round", f"whole {now() - played.healed_at:.1f} s after healing")
         since = now()
-        for route in ("haproxy", "multihost", "direct"):
+        for route in ("haproxy", "multihost", "direct", "outside"):
             trial.cluster.wait_acknowledged(played.record, since, WRITES_WITHIN_S, route)
     except AssertionError as error:
         yield Violation("whole again", str(error), now())

@@ -23,7 +23,7 @@ from tests.real.proxy import Proxy
 from tests.real.record import Record
 from tests.real.settings import ClusterSettings, NodePlace
 from tests.real.waiting import now, wait_until
-from tests.real.writers import TABLE, Route, Writers, direct, multihost, proxied
+from tests.real.writers import TABLE, Route, Writers, direct, multihost, outside, proxied
 
 
 @dataclass(eq=False)
@@ -182,12 +182,20 @@ class Cluster:
     # --- clients -------------------------------------------------------------------------------------------------
 
     def routes(self, pause_s: float = 0.03) -> list[Route]:
-        """Two writers through HAProxy, three by libpq's list of hosts, one straight to every node."""
+        """Two writers through HAProxy, three by libpq's list of hosts, two straight to every node.
+
+        One of these two writes from the node itself, the other, which takes its time, from where the clients are.
+        """
         places = [(node.place.address, node.place.postgres_port) for node in self.nodes]
         chosen = [multihost(self.client, places, number, pause_s) for number in range(len(places))]
         chosen += [
             direct(node.name, node.host, *place, pause_s) for node, place in zip(self.nodes, places, strict=True)
         ]
+        if self.network is not None:
+            chosen += [
+                outside(node.name, self.client, *place, 3 * pause_s)
+                for node, place in zip(self.nodes, places, strict=True)
+            ]
         if self.proxy is not None:
             chosen += [
                 proxied(self.client, self.client.address, self.proxy.writes, number, pause_s) for number in range(2)

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -53,6 +53,11 @@ def direct(name: str, origin: Host, address: str, port: int, pause_s: float = 0.
     """Straight to one node, over a kept connection: the client that would notice a second primary."""
     conninfo = {"host": address, "port": str(port)}
     return Route(f"direct {name}", origin, conninfo, True, pause_s)
+
+
+def outside(name: str, origin: Host, address: str, port: int, pause_s: float) -> Route:
+    """As ``direct``, from another host: what a node that is cut off still tells a client who never left it."""
+    return replace(direct(name, origin, address, port, pause_s), name=f"outside {name}")
 
 
 def multihost(origin: Host, places: Sequence[tuple[str, int]], number: int, pause_s: float = 0.03) -> Route:
