@@ -99,7 +99,8 @@ def nothing_after_permit(record: Record, permits: Sequence[Permit]) -> Iterator[
 
 def _latest_permit(seen: Sequence[Permit], instants: Sequence[float], one: Attempt) -> float:
     first = bisect.bisect_right(instants, one.started_at - PAGE_UNSURE_S) - 1
-    last = bisect.bisect_right(instants, one.ended_at + PAGE_UNSURE_S)
+    # The next value that was seen too: whoever looks may have been starved, and permits were longer meanwhile.
+    last = bisect.bisect_right(instants, one.ended_at + PAGE_UNSURE_S) + 1
     return max((permit.until for permit in seen[max(first, 0) : last]), default=0.0)
 
 

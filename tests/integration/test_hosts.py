@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+
+from tests.chaos.checks import nothing_after_permit
 from tests.chaos.freezer import Freezer
+from tests.chaos.observer import Permit, read_page
 from tests.real.checkers import lost_rows, refused_rows_are_absent, silent_after
 from tests.real.cluster import Cluster, in_namespaces
+from tests.real.node import Node
 from tests.real.processes import alive
+from tests.real.processor import starved
 from tests.real.programs import AgentProgram
 from tests.real.settings import PASSWORD, REPLICATION, ClusterSettings
 from tests.real.waiting import now, wait_until
@@ -83,27 +93,88 @@ def test_paused_host_acknowledges_nothing_when_it_wakes(cluster: Cluster, freeze
     refused_rows_are_absent(record, cluster.rows())
 
 
-def test_starved_host(cluster: Cluster) -> None:
-    """Fault 18: two busy loops a processor, all of higher priority: it renews all the same, or is fenced."""
-    old, before = cluster.primary(), cluster.key("leader")
-    loops = [
-        subprocess.Popen(["nice", "-n", "-10", sys.executable, "-c", "while True: pass"])
-        for _ in range(2 * (os.cpu_count() or 1))
-    ]
+@contextlib.contextmanager
+def permits_seen(cluster: Cluster) -> Iterator[list[Permit]]:
+    """What PostgreSQL's commits are measured by on every node, read all the time."""
+    asked = {node.name: node.sql("SELECT current_setting('haagent_fence.page')")[0][0] for node in cluster.nodes}
+    pages = {name: Path(str(page)) for name, page in asked.items()}
+    seen: list[Permit] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.02):
+            for name, page in pages.items():
+                if (until := read_page(page)) is not None:
+                    seen.append(Permit(name, now(), until))
+
+    thread = threading.Thread(target=look, name="permits")
+    thread.start()
     try:
-        with cluster.writing() as record:
-            time.sleep(cluster.settings.ttl + 2)
+        wait_until(lambda: seen, "a look at the leader's page", 5)
+        yield seen
     finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait(5)
-    cluster.wait_whole()
+        over.set()
+        thread.join()
+
+
+def stalls_told(node: Node, since: int) -> int:
+    """How often its log tells of one behind that offset."""
+    return node.log.read_text(errors="replace")[since:].count("the loop stood still")
+
+
+@contextlib.contextmanager
+def led_or_fenced(cluster: Cluster) -> Iterator[Node]:
+    """Meanwhile the leader keeps its term and every row, or nobody acknowledges past a permit; its stalls are counted.
+
+    Once the cluster is whole again, its metric has grown by just the stalls that its log tells of.
+    """
+    old, before = cluster.primary(), cluster.key("leader")
+    said, stalls = old.log.stat().st_size, old.metric("haagent_stalls_total")
+    with permits_seen(cluster) as permits, cluster.writing() as record:
+        wait_until(lambda: record.acknowledged(f"direct {old.name}"), "a row written directly", 10)
+        yield old
+        cluster.wait_whole()
+        cluster.wait_acknowledged(record, now(), 10, "haproxy")
     after = cluster.key("leader")
     assert before is not None
     assert after is not None
-    print(f"{old.metric('haagent_stalls_total'):g} stalls; led by {before.value}, then by {after.value}")
-    assert record.acknowledged(), "somebody wrote"
-    refused_rows_are_absent(record, cluster.rows())
+    kept = after.create_revision == before.create_revision
+    counted = old.metric("haagent_stalls_total") - stalls
+    print(f"{counted:g} stalls; the term of {old.name} was {'kept' if kept else 'lost'}")
+    late = list(nothing_after_permit(record, permits))
+    assert not late, "; ".join(map(str, late))
+    wait_until(lambda: stalls_told(old, said) == old.metric("haagent_stalls_total") - stalls, "stalls told of", 5)
+    rows = cluster.rows()
+    refused_rows_are_absent(record, rows)
+    if kept:
+        assert after.value == old.name
+        assert lost_rows(record, rows) == []
+
+
+def test_starved_hosts(cluster: Cluster) -> None:
+    """Fault 18: two busy loops a processor, all of higher priority: it renews all the same, or is fenced."""
+    with led_or_fenced(cluster):
+        loops = [
+            subprocess.Popen(["nice", "-n", "-10", sys.executable, "-c", "while True: pass"])
+            for _ in range(2 * (os.cpu_count() or 1))
+        ]
+        try:
+            time.sleep(cluster.settings.ttl + 2)
+        finally:
+            for loop in loops:
+                loop.kill()
+                loop.wait(5)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.003])
+def test_starved_host_of_the_leader(cluster: Cluster, share: float) -> None:
+    """Fault 18: with a fifth of a processor for all of it, and with next to none, in which it can but stand still."""
+    with led_or_fenced(cluster) as leader:
+        stalls = leader.metric("haagent_stalls_total")
+        with starved(leader.name, leader.pids, share):
+            time.sleep(2 * cluster.settings.ttl)
+    if share < 0.01:
+        assert leader.metric("haagent_stalls_total") > stalls, "not one stall is to be seen"
 
 
 def test_postgresql_started_by_other_hands_before_the_agent(cluster: Cluster) -> None:
