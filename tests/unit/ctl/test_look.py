@@ -214,6 +214,31 @@ def test_the_guards_and_permits_of_those_who_have_them() -> None:
     assert "Protection" not in world.run("list", "-f", "tsv").output
 
 
+@pytest.mark.parametrize(
+    ("protection", "guard", "words"),
+    [
+        (
+            ["commit fence", "guard", "watchdog device"],
+            True,
+            "guard armed, commit fence, watchdog device, permit 7.5 s",
+        ),
+        (["guard", "watchdog device"], True, "guard armed, watchdog device, permit 7.5 s"),
+        (["guard"], True, "guard armed, permit 7.5 s"),
+        (["commit fence"], False, "guard ABSENT, commit fence, permit 7.5 s"),
+        ([], False, "guard ABSENT, permit 7.5 s"),
+        (None, True, "guard armed, permit 7.5 s"),
+    ],
+)
+def test_what_protects_beside_the_guard(protection: list[str] | None, guard: bool, words: str) -> None:
+    """The guard's state has a word of its own; an agent may be too old to tell of the others."""
+    world = World()
+    own = {"state": "primary", "guard": {"alive": guard, "armed": guard}, "permit_s": 7.5}
+    own |= {} if protection is None else {"protection": protection}
+    world.agents.status = {"10.0.0.1": primary_status(haagent=own), "10.0.0.2": standby_status()}
+    [footer] = [line for line in world.run("list").output.splitlines() if line.startswith(" Protection")]
+    assert footer == f" Protection: a {words}; b guard ready; c unknown, its agent does not answer"
+
+
 def test_who_takes_part_in_failsafe_mode() -> None:
     world = World()
     guard = {"alive": True, "armed": False}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from haagent.core.facts import FailsafeFacts, LeaseFacts, Promise, View
+from haagent.core.facts import FailsafeFacts, FenceFacts, GuardFacts, LeaseFacts, Promise, View, WatchdogFacts
 from haagent.core.states import State
 from haagent.core.terms import Lsn, later
 from haagent.rest.metrics import Counters, Metrics
@@ -128,6 +128,29 @@ def test_flags_are_numbers() -> None:
     off = samples(a_view(cluster=a_silent_dcs()))
     for metric in ("is_paused", "failsafe_mode_is_active"):
         assert (on[f"patroni_{metric}"], off[f"patroni_{metric}"]) == (1, 0)
+
+
+def protecting(view: View) -> dict[str, float]:
+    found = samples(view)
+    return {name.partition(" ")[2]: found[name] for name in found if name.startswith("haagent_protection")}
+
+
+def test_each_protection_is_shown_whether_it_is_there_or_not() -> None:
+    """An alarm asks for the sum of the three, which must not vanish with the last of them."""
+    none = {"commit fence": 0.0, "guard": 0.0, "watchdog device": 0.0}
+    assert protecting(a_primary_view(guard=GuardFacts())) == none
+    assert protecting(a_primary_view()) == {**none, "guard": 1}
+    loaded = a_primary_view(postgres=a_primary(fenced=True), guard=GuardFacts())
+    assert protecting(loaded) == {**none, "commit fence": 1}
+    opened = a_primary_view(guard=GuardFacts(), watchdog=WatchdogFacts("automatic", "/dev/watchdog", open=True))
+    assert protecting(opened) == {**none, "watchdog device": 1}
+
+
+def test_a_commit_fence_counts_once_postgresql_has_loaded_it() -> None:
+    """Installed while PostgreSQL ran, it protects nothing before a restart."""
+    installed = FenceFacts("auto", installed=True, page="/page")
+    assert protecting(a_primary_view(fence=installed))["commit fence"] == 0
+    assert protecting(a_view(fence=installed, postgres=stopped()))["commit fence"] == 1
 
 
 def test_what_the_agent_counts_is_shown() -> None:
