@@ -246,16 +246,21 @@ def _withstands_a_storm(cluster: Cluster, leader: Node) -> None:
 
 
 def test_the_address_leaves_a_leader_whose_agent_died(followers: Followers, cluster: Cluster) -> None:
-    """Fault 98: the guard ends PostgreSQL, the key goes to another, and the address with it; it is never on both."""
+    """Fault 98: the guard ends PostgreSQL, the key goes to another, and the address with it.
+
+    Two hosts may have it for less than a second: each vip-manager hears of the key by itself. By then the old one has
+    no PostgreSQL any more that could answer there.
+    """
     old = cluster.primary()
     wait_until(lambda: followers.holders() == [old], f"the address on {old.name}", 5)
     old.kill_agent()
-    killed_at, both = now(), 0
+    killed_at = looked_at = now()
+    on_both_s = 0.0
 
     def moved() -> bool:
-        nonlocal both
-        holders = followers.holders()
-        both += len(holders) > 1
+        nonlocal looked_at, on_both_s
+        holders, before, looked_at = followers.holders(), looked_at, now()
+        on_both_s += looked_at - before if len(holders) > 1 else 0.0
         return len(holders) == 1 and holders != [old]
 
     wait_until(moved, f"the address on another node than {old.name}", cluster.settings.ttl * 3, 0.02)
@@ -264,5 +269,5 @@ def test_the_address_leaves_a_leader_whose_agent_died(followers: Followers, clus
     _withstands_a_storm(cluster, new)
     with cluster.client.inside(), psycopg.connect(host=ADDRESS, user=OBSERVER, dbname="postgres") as connection:
         assert connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
-    assert both * 0.02 < 1, f"two hosts had the address {both} times"
+    assert on_both_s < 1, f"two hosts had the address for {on_both_s:.2f} s"
     print(f"the address moved {now() - killed_at:.1f} s after the agent's death")

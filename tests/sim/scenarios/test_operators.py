@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import pytest
+
 from tests.sim.scenarios.scene import Scene, play
+from tests.sim.world.events import Note
 from tests.sim.world.knobs import Knobs
 
 SLOW_CLONE = Knobs(speed=replace(Knobs().speed, clone=20.0, rewind=10.0))
@@ -22,18 +26,33 @@ def test_a_switchover_goes_where_it_is_asked_to_and_loses_nothing() -> None:
     play(script)
 
 
-def test_two_switchovers_at_once_end_with_one_leader() -> None:
-    """Fault 86."""
+@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("apart_s", [0.0, 0.02])
+def test_of_two_switchovers_at_once_one_is_done_and_the_other_refused(apart_s: float, seed: int) -> None:
+    """Fault 86: through different agents, so that etcd alone can tell which was first."""
 
     async def script(s: Scene) -> None:
-        old, (one, two) = s.leader, s.standbys
+        (one, two), began = s.standbys, s.now
         s.do("switchover", one, other=one)
+        await s.wait(apart_s)
         s.do("switchover", two, other=two)
         await s.wait(30)
         await s.until_whole()
-        assert s.leader in (one, two, old)
+        [winner], told = s.promotions_since(began), _told(s, began)
+        assert sorted(told) == sorted((one, two))
+        assert told.pop(winner) == f'200 Successfully switched over to "{winner}"'
+        [conflict] = told.values()
+        assert conflict.startswith("409 ")
+        assert "was changed by somebody else" in conflict or f"to {winner} was requested already" in conflict
+        assert s.leader == winner
 
-    play(script)
+    play(script, seed=seed)
+
+
+def _told(s: Scene, since: float) -> dict[str, str]:
+    """What each operator was answered, by the candidate asked for."""
+    answers = (re.fullmatch(r"switchover .*'candidate': '(\w+)'\}: (.*)", e.text) for e in s.since(since, Note))
+    return {found[1]: found[2] for found in answers if found}
 
 
 def test_a_candidate_that_dies_after_the_leader_stopped_leaves_the_cluster_led() -> None:
