@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
+from haagent.core.terms import Lsn
 from tests.sim.scenarios.scene import Scene, play
-from tests.sim.world.events import Fenced
+from tests.sim.world.events import Fenced, Routed, Writable
+from tests.sim.world.knobs import Knobs
+
+MB = 2**20
+REPLAYS_WHEN_TOLD = replace(Knobs(), speed=replace(Knobs().speed, replay=1e9))
 
 
 async def hanging_promotion(s: Scene, away: float = 100.0) -> str:
@@ -67,3 +75,38 @@ def test_a_promotion_for_which_no_guard_can_be_had_is_broken_off() -> None:
         await s.until_whole()
 
     play(script)
+
+
+def _says(s: Scene, name: str, text: str) -> bool:
+    agent = s.host(name).agent
+    return agent is not None and text in agent.current().memory.why
+
+
+def test_a_promotion_that_replays_for_long_says_how_much_is_left_and_gets_no_client_before_its_end() -> None:
+    """Fault 61: all that was received is replayed first; the key stays, and only who is writable answers /primary."""
+
+    async def script(s: Scene) -> None:
+        old, began = s.leader, s.now
+        source = s.host(old).server
+        assert source is not None
+        source.append(size=400 * MB)
+        await s.wait(3)
+        for name in s.standbys:
+            s.do("promotions hang", name, 60)
+        s.do("power off", old, 200)
+        await s.until(lambda: any("promoting" in s.states_since(began, name) for name in s.world.hosts), 20)
+        late, off_at = s.leader, s.now
+        server = s.host(late).server
+        assert server is not None
+        for left_mb, told in ((390, "more than 384 MB"), (260, "more than 256 MB"), (130, "more than 128 MB")):
+            server.replayed = Lsn(server.data.end - left_mb * MB)
+            await s.until(partial(_says, s, late, f"{told} of WAL are left to replay"), 5, told)
+            await s.wait(10)
+        assert [event for event in s.since(off_at, Routed) if event.nodes] == []
+        await s.until(lambda: s.promotions_since(began) == [late], 60)
+        await s.until(lambda: any(late in event.nodes for event in s.since(began, Routed)), 5)
+        [writable] = s.since(began, Writable)
+        assert min(event.at for event in s.since(began, Routed) if event.nodes) >= writable.at > off_at + 30
+        assert s.leaders_since(began) == [late]
+
+    play(script, REPLAYS_WHEN_TOLD)

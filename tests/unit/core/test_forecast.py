@@ -103,6 +103,7 @@ def test_the_worst_case_follows_from_the_deadlines() -> None:
 
 
 def test_what_is_left_to_replay_makes_a_promotion_longer() -> None:
+    """Fault 61: how long is told before anybody needs it."""
     late = foreseen(a_reply("b", replayed_lsn=Lsn(LSN - 50_000_000)), a_silent_peer("c")).faults[0].seconds
     soon = foreseen(a_reply("b"), a_silent_peer("c")).faults[0].seconds
     assert late is not None
