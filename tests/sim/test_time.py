@@ -72,6 +72,41 @@ def test_a_process_waits_by_its_own_clock() -> None:
         assert fast.clock.true(fast.clock.now()) == 8.0
 
 
+@pytest.mark.parametrize("rate", [1.0, 1.25])
+def test_in_a_suspend_asyncios_timers_stand_still_and_the_boot_clock_goes_on(rate: float) -> None:
+    """Fault 57, as CLOCK_MONOTONIC and CLOCK_BOOTTIME do; what waits for the latter is due at the wake-up."""
+    with simulated(1) as loop:
+        clock = Clock(loop, offset=100.0, rate=rate)
+        sleeper, other = Process(loop, "sleeper", clock), Process(loop, "other", Clock(loop))
+        ended: dict[str, float] = {}
+
+        async def nap(name: str, seconds: float) -> None:
+            began = loop.time()
+            await asyncio.sleep(seconds)
+            assert loop.time() - began == pytest.approx(seconds)
+            ended[name] = loop.true_time
+
+        async def main() -> None:
+            naps = [sleeper.spawn(nap("due within", 3 * rate)), sleeper.spawn(nap("due later", 20 * rate))]
+            naps.append(other.spawn(nap("elsewhere", 4)))
+            sleeper.after(5, ended.__setitem__, "by the boot clock", 0.0)
+            await asyncio.sleep(1)
+            sleeper.freeze()
+            await asyncio.sleep(10)
+            assert list(ended) == ["elsewhere"]
+            loop.resumed(clock, [sleeper], 10)
+            sleeper.thaw()
+            await asyncio.sleep(0.1)
+            assert list(ended) == ["elsewhere", "by the boot clock"]
+            assert clock.now() == pytest.approx(100 + rate * 11.1)
+            naps.append(sleeper.spawn(nap("begun afterwards", rate)))
+            await asyncio.gather(*naps)
+
+        loop.run_until_complete(main())
+    expected = {"elsewhere": 4, "by the boot clock": 0, "due within": 13, "due later": 30, "begun afterwards": 12.1}
+    assert ended == pytest.approx(expected)
+
+
 def test_a_frozen_process_gets_no_time_and_catches_up_when_it_thaws() -> None:
     with simulated(1) as loop:
         process = Process(loop, "p")

@@ -42,6 +42,8 @@ class Clock:
     offset: float = 0.0
     rate: float = 1.0
     wall_offset: float = 1_700_000_000.0
+    slept: float = 0.0
+    """True seconds of suspends: ``now`` (CLOCK_BOOTTIME) counts them, asyncio's time (CLOCK_MONOTONIC) does not."""
 
     def now(self) -> Instant:
         return Instant(self.offset + self.rate * self.loop.true_time)
@@ -136,7 +138,7 @@ def _nothing() -> None:
 class _Turn(asyncio.TimerHandle):
     """A callback that waits for its turn or its time, and whose it is."""
 
-    __slots__ = ("owner",)
+    __slots__ = ("by_asyncio", "owner")
     _when: float
 
     def __init__(
@@ -156,6 +158,8 @@ class _Turn(asyncio.TimerHandle):
         self._scheduled = scheduled
         self._repr = self._source_traceback = None
         self.owner: Process | None = self._context.get(PROCESS)
+        self.by_asyncio = False
+        """It waits for asyncio's time, which stands still in a suspend."""
 
     def cancel(self) -> None:
         if not self._cancelled:
@@ -193,7 +197,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         process = PROCESS.get()
-        return self.true_time if process is None or process.clock is None else self.true_time * process.clock.rate
+        if process is None or process.clock is None:
+            return self.true_time
+        return (self.true_time - process.clock.slept) * process.clock.rate
 
     def call_soon(  # type: ignore[override]
         self,
@@ -213,11 +219,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         process = PROCESS.get()
-        rate = 1.0 if process is None or process.clock is None else process.clock.rate
-        true = when / rate
-        while true * rate < when:  # a timer never fires before its machine's clock shows the time
+        clock = None if process is None else process.clock
+        rate, slept = (1.0, 0.0) if clock is None else (clock.rate, clock.slept)
+        true = when / rate + slept
+        while (true - slept) * rate < when:  # a timer never fires before its machine's clock shows the time
             true = math.nextafter(true, math.inf)
-        return self.call_true(true, callback, *args, context=context)
+        turn = self.call_true(true, callback, *args, context=context)
+        turn.by_asyncio = True
+        return turn
 
     def call_true(
         self,
@@ -225,7 +234,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         callback: Callable[..., object],
         *args: Any,
         context: contextvars.Context | None = None,
-    ) -> asyncio.TimerHandle:
+    ) -> _Turn:
         """As ``call_at``, at an instant of true time."""
         turn = _Turn(callback, args, self, context, True)
         turn._when = when
@@ -272,6 +281,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def requeue(self, turns: list[_Turn]) -> None:
         """Make callbacks that were put by ready again."""
         self._ready.extend(turns)
+
+    def resumed(self, clock: Clock, processes: list[Process], seconds: float) -> None:
+        """A machine wakes from a suspend, its processes still frozen: none of asyncio's timers has come nearer."""
+        began, clock.slept = self.true_time - seconds, clock.slept + seconds
+        moved: list[tuple[float, int, _Turn]] = []
+        stay: list[tuple[float, int, _Turn]] = []
+        for process in processes:
+            deferred, process.deferred = process.deferred, []
+            for turn in deferred:
+                if turn.by_asyncio and not turn._cancelled and turn._when > began:
+                    moved.append((turn._when, self.next_serial(), turn))
+                else:
+                    process.deferred.append(turn)
+        for timer in self._timers:
+            turn = timer[2]
+            mine = turn.by_asyncio and turn.owner is not None and turn.owner.clock is clock
+            (moved if mine else stay).append(timer)
+        self._timers = stay
+        for when, serial, turn in moved:
+            turn._when, turn._scheduled = when + seconds, True
+            self._timers.append((turn._when, serial, turn))
+        heapq.heapify(self._timers)
 
     def _run_once(self) -> None:
         """Turn after turn, until somebody stops the loop."""
