@@ -6,6 +6,7 @@ dropped and counted, and the count is logged as soon as the writer gets through.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -113,7 +114,7 @@ class _Taker(QueueListener):
         replacement, self.replacement = self.replacement, None
         if replacement is not None:
             (old,), self.handlers = self.handlers, (replacement,)
-            old.close()
+            _close(old)
         missed, self._told = self._putter.dropped - self._told, self._putter.dropped
         if missed:
             text = f"{missed} log lines were dropped because they could not be written fast enough"
@@ -132,7 +133,13 @@ class _Taker(QueueListener):
         thread.join(timeout)
         if not thread.is_alive():
             for handler in self.handlers:
-                handler.close()
+                _close(handler)
+
+
+def _close(handler: logging.Handler) -> None:
+    """What is left in the buffer of a file whose disk is full is lost: nobody can be told of it."""
+    with contextlib.suppress(OSError):
+        handler.close()
 
 
 class Logs:

@@ -33,8 +33,14 @@ def admit(v: View) -> tuple[tuple[Action, ...], Memory]:
             pending.append(one)
         else:
             actions += (reply,)
+    written: set[type[Action]] = set()
     for intent in v.intents:
         orders, taken, changes = _HANDLERS.get(intent.kind, _unknown)(v, intent)
+        writes = {type(order) for order in orders if isinstance(order, PutConfig | PutFailover)}
+        if writes & written:  # by what both were decided on, the later one would undo the other unseen
+            text = "another request changed the same at this very moment; nothing of this one was done: ask again"
+            orders, taken, changes = _refuse(intent, 409, text)
+        written |= writes
         actions += orders
         memory = replace(memory, **changes)
         if taken is not None:

@@ -467,6 +467,8 @@ TABLE: tuple[Row, ...] = (
     Row(1008, S.FENCED, (c.leads, c.unwritable, c.overtaken), S.FENCED, o.give_key_up,
         "the leader key is of a time that has passed, since a peer leads or has a later history: it is given up",
         hold=False, wake_s=0.2),
+    Row(1009, S.FENCED, (c.leads, c.unwritable, c.lately_set_back, negated(c.paused)), S.FENCED, o.nothing,
+        "this node holds the leader key, but etcd was set back: whoever led since is given a ttl to end", wake_s=0.5),
     Row(1010, S.FENCED, (c.led_by_my_past, c.resumable), S.FENCED, o.resume,
         "the leader key is this node's: its lease is gone on with", wake_s=0.0),
     Row(1011, S.FENCED, (c.leads, c.unwritable, negated(c.poll_fresh), negated(c.paused), negated(c.guard_fired),

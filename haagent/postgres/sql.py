@@ -16,7 +16,11 @@ from haagent.postgres.process import PidFile
 from haagent.postgres.settings import PostgresSettings
 
 Connection = psycopg.AsyncConnection[DictRow]
-GUC = "-c statement_timeout=5s -c synchronous_commit=local -c search_path=pg_catalog -c idle_session_timeout=0"
+GUC = (
+    "-c statement_timeout=5s -c lock_timeout=0 -c synchronous_commit=local -c search_path=pg_catalog "
+    "-c idle_session_timeout=0"
+)
+"""What operators set for roles and databases is not meant for the agent."""
 EVERYWHERE = {"*": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 

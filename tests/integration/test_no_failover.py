@@ -218,9 +218,6 @@ def unlimited(cluster: Cluster) -> None:
             operator.execute(LEAVE)
 
 
-BUG = "haagent resets no lock_timeout: a lock that it meets counts as a PostgreSQL that does not answer, row 840"
-
-
 @pytest.mark.parametrize(
     "faults",
     [
@@ -230,11 +227,7 @@ BUG = "haagent resets no lock_timeout: a lock that it meets counts as a PostgreS
         pytest.param([limited(*TIMEOUTS)], id="timeouts"),
         pytest.param([limited("statement_timeout", locked=True)], id="statement timeout and a lock"),
         pytest.param([hanging_names, full_log_disk, limited(*TIMEOUTS)], id="three at once"),
-        pytest.param(
-            [limited("lock_timeout", locked=True)],
-            id="lock timeout and a lock",
-            marks=pytest.mark.xfail(strict=True, reason=BUG),
-        ),
+        pytest.param([limited("lock_timeout", locked=True)], id="lock timeout and a lock"),
     ],
 )
 def test_leader_leads_on(cluster: Cluster, faults: list[Fault]) -> None:

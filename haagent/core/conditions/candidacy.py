@@ -215,5 +215,17 @@ def overtaken(v: View) -> bool:
     return any(reply.leads or max(reply.timeline, reply.newest_timeline) > known for reply in replies)
 
 
+def lately_set_back(v: View) -> bool:
+    """etcd knows nothing of the timeline that this node is on: it was set back, and so was the leader key.
+
+    Whoever led since may hold a permit for a ttl yet; this agent, which has just started, never saw it lead.
+    """
+    if v.snapshot is None:
+        return False
+    known = max((int(line.timeline) + 1 for line in v.snapshot.history), default=1)
+    unheard_of = own_contender(v).timeline > max(known, int(v.snapshot.claimed or 0))
+    return unheard_of and v.now - v.memory.since < v.settings.ttl * (1 + v.timing.drift)
+
+
 def hook_pending(v: View) -> bool:
     return bool(v.settings.pre_promote) and not v.memory.prepared

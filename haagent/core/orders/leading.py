@@ -95,7 +95,7 @@ def _present_upstream(v: View) -> Upstream | None:
 def say_replay(v: View) -> Orders:
     """How much of the WAL received is still to be replayed, in steps that do not fill the log."""
     server = v.postgres.server
-    left = int((server.received_lsn or 0) - (server.replayed_lsn or 0)) if server and server.in_recovery else 0
+    left = int(server.lsn) - int(server.replayed_lsn or 0) if server and server.in_recovery else 0
     steps = left // REPLAY_STEP
     return Orders(detail=f"more than {steps * REPLAY_STEP // 2**20} MB of WAL are left to replay" if steps else "")
 

@@ -276,6 +276,28 @@ def test_an_etcd_set_back_to_an_older_snapshot_promotes_no_older_history() -> No
     play(script)
 
 
+def test_an_agent_that_starts_under_a_key_of_the_past_waits_for_a_leader_that_it_can_not_see() -> None:
+    """Fault 42, row 1009: it is cut off, and its permit runs; nobody within reach knows of a later history."""
+
+    async def script(s: Scene) -> None:
+        first = s.leader
+        s.do("etcd backed up", "etcd")
+        await s.wait(5)
+        s.do("switchover", first, other=s.standbys[0])
+        await s.until(lambda: s.leader not in (first, ""), 20)
+        second = s.leader
+        await s.until_whole(60)
+        s.do("isolate", second, 24)
+        await s.wait(4)
+        s.do("etcd restored", "etcd")
+        s.do("kill agent", first, 0.7)
+        await s.until(lambda: 1009 in s.world.rows_taken, 20)
+        await s.wait(60)
+        await s.until_whole(60)
+
+    play(script, Knobs(ttl=30.0, loop_wait=5.0, retry_timeout=5.0))
+
+
 def test_agent_and_guard_killed_together_are_the_fences_affair() -> None:
     """Fault 2, with the guard gone too: the commit fence alone refuses past the permit."""
 

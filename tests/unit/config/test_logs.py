@@ -184,7 +184,6 @@ def test_the_usual_format_works_for_json_too(tmp_path: Path) -> None:
     assert (line["levelname"], line["message"]) == ("INFO", "hello")
 
 
-@pytest.mark.xfail(strict=True, reason="a file that cannot be closed for want of room ends the writing thread for good")
 def test_another_place_is_written_to_though_the_last_is_full(tmp_path: Path) -> None:
     """Fault 50: what stands in the full file's buffer cannot be written when that is closed."""
     full, free = tmp_path / "full", tmp_path / "free"

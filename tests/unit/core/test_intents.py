@@ -161,6 +161,25 @@ def test_any_node_takes_a_request_for_another_leader() -> None:
     assert orders == (PutFailover(None, "c", None, None),)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "bodies"),
+    [
+        (("switchover", "switchover"), ({"leader": "a", "candidate": "b"}, {"leader": "a", "candidate": "c"})),
+        (("switchover", "failover"), ({"leader": "a", "candidate": "b"}, {"candidate": "c"})),
+        (("patch_config", "patch_config"), ({"ttl": 20}, {"loop_wait": 5})),
+    ],
+)
+def test_of_two_requests_in_one_moment_the_second_is_told_that_nothing_was_done(
+    kinds: tuple[str, str], bodies: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    """Fault 86, both at one agent: each was answered by the outcome of whichever was written first."""
+    asked = tuple(Intent(7 + i, kind, body, NOW) for i, (kind, body) in enumerate(zip(kinds, bodies, strict=True)))
+    actions, memory = admit(replace(a_primary_view(), intents=asked))
+    assert [(one.intent_id, one.status) for one in actions if isinstance(one, Reply)] == [(8, 409)]
+    assert len([one for one in actions if isinstance(one, PutConfig | PutFailover)]) == 1
+    assert [one.intent.id for one in memory.pending] == [7]
+
+
 def test_the_second_of_two_operators_is_told() -> None:
     """Fault 86: the key changed between reading and writing: 409, and the other request stays."""
     waiting = Pending(Intent(7, "switchover", A_TO_B, NOW), "a", "b", later(NOW, 60), "asked")
