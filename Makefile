@@ -136,6 +136,11 @@ bench: as-root bench-packages ## measure haagent and Patroni side by side: outag
 sim: $(VENV)/.dependencies ## one simulated cluster under faults, a line an event; a failing plan is shortened (SEED=1 SEEDS=1)
 	@$(RUN) -m tests.sim.run --seed $(or $(SEED),1) --seeds $(or $(SEEDS),1) --shorten
 
+.PHONY: test-fence
+test-fence: as-root test-packages ## build and try the commit fence on PostgreSQL 14 to 18, fetching what is missing (seven minutes)
+	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@PYTHON=$(BIN)/python fence/test-all-versions.sh
+
 .PHONY: mutants
 mutants: $(VENV)/.dependencies ## hunt known-bad edits of the code with drawn faults; one that survives is a gap (SEEDS=1000 NAME=part)
 	@$(RUN) -m tests.sim.mutants --seeds $(or $(SEEDS),1000) $(if $(NAME),--only '$(NAME)')
