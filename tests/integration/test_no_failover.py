@@ -124,7 +124,7 @@ def full_log_disk(cluster: Cluster, leader: Node) -> Iterator[None]:
         wait_until(lambda: all(said(node, "No space left", before[node]) for node in own), "their complaints", 10)
         yield
     finally:
-        disk.empty()  # a file that cannot be closed for want of room would end the thread that writes the log
+        disk.empty()
         for node in own:
             node.sections.pop("log", None)
             node.write_config()
