@@ -20,7 +20,9 @@ from tests.sim.checkers.identity import OneCluster
 from tests.sim.checkers.leader_key import LeaderKeyPassesOn
 from tests.sim.checkers.liveness import HEALED, QUIET, Liveness
 from tests.sim.checkers.one_promoter import OnePromoter
+from tests.sim.checkers.one_timeline import OneTimeline
 from tests.sim.checkers.one_writer import OneWriter
+from tests.sim.checkers.overlap import SetsOverlap
 from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
 from tests.sim.checkers.quiet import Quiet
@@ -61,6 +63,19 @@ def writable(at: float, node: str, promotion: int, timeline: int = 1, holds: Seq
 
 def sync_key(leader: str) -> KeyWritten:
     return KeyWritten(0, "etcd", "sync", leader, f'{{"leader":"{leader}","quorum":0,"sync_standby":null}}')
+
+
+def on_timeline(at: float, node: str, timeline: int) -> Acked:
+    return replace(acked(at, node, 1, int(at)), timeline=timeline)
+
+
+def waited(at: float, node: str, names: str) -> Acked:
+    return replace(acked(at, node, 1), names=names)
+
+
+def listing(standbys: str, quorum: int = 0) -> KeyWritten:
+    value = f'{{"leader":"a","quorum":{quorum},"sync_standby":"{standbys}"}}'
+    return KeyWritten(0, "etcd", "sync", "a", value)
 
 
 def forced(candidate: str) -> KeyWritten:
@@ -113,6 +128,12 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     ),
     (GoesOn(failsafe_mode=False), [Fault(100, "etcd", OUTAGE), DEMOTED], [], ""),
     (OnePromoter(), [writable(1, "a", 1, 2), writable(2, "b", 2, 3)], [writable(3, "c", 3, 3)], "c made timeline 3"),
+    (
+        SetsOverlap(),
+        [listing("b"), waited(1, "a", '"b"'), listing("b,c", 1), waited(2, "a", 'ANY 1 ("b","c")'), waited(3, "b", "")],
+        [waited(4, "a", "")],
+        "a acknowledged a commit by ''",
+    ),
     (OneHistory(), [], [Corrupted(1, "b", "a", Lsn(5))], "b streams from a"),
     (
         LeaderKeyPassesOn(),
@@ -257,6 +278,32 @@ def test_a_history_that_ends_before_the_cluster_is_whole_is_no_success() -> None
     assert checker.see(Note(1, "run", HEALED)) is None
     assert checker.see(HALF) is None
     assert "at the end" in (checker.finish() or "")
+
+
+PAUSED = replace(on_timeline(2, "b", 1), void="paused")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        (
+            [on_timeline(1, "a", 1), on_timeline(3, "b", 2)],
+            on_timeline(4, "a", 1),
+            "a acknowledged row 4 on timeline 1",
+        ),
+        ([on_timeline(1, "a", 1), PAUSED], on_timeline(3, "b", 1), "timeline 1 was written by ['a', 'b']"),
+    ],
+)
+def test_timelines_are_judged_when_the_history_has_ended_and_before_etcd_is_set_back(
+    good: list[Acked], bad: Acked, said: str
+) -> None:
+    checker = OneTimeline()
+    assert [checker.see(event) for event in good] == [None] * len(good)
+    assert checker.finish() is None
+    assert checker.see(bad) is None
+    assert said in (checker.finish() or "")
+    assert checker.see(KeyWritten(9, "etcd", "leader", "restore")) is None
+    assert said in (checker.finish() or ""), "it is not forgotten"
 
 
 def test_every_checker_has_a_name_of_its_own() -> None:

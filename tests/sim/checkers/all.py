@@ -13,7 +13,9 @@ from tests.sim.checkers.identity import OneCluster
 from tests.sim.checkers.leader_key import LeaderKeyPassesOn
 from tests.sim.checkers.liveness import Liveness
 from tests.sim.checkers.one_promoter import OnePromoter
+from tests.sim.checkers.one_timeline import OneTimeline
 from tests.sim.checkers.one_writer import OneWriter
+from tests.sim.checkers.overlap import SetsOverlap
 from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
 from tests.sim.checkers.quiet import Quiet
@@ -35,6 +37,7 @@ def all_checkers(
         UnderLease(failsafe_mode=failsafe_mode),
         StraysEnd(stray_s),
         OnePromoter(),
+        OneTimeline(),
         OneHistory(),
         LeaderKeyPassesOn(),
         OneRoute(),
@@ -43,6 +46,7 @@ def all_checkers(
         ByTheTable(),
         AnotherCopy(),
         SynchronousCommitsLast(),
+        SetsOverlap(),
         Follows(grace_s),
         GoesOn(failsafe_mode=failsafe_mode),
         Liveness(bound_s),

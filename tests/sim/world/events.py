@@ -79,6 +79,9 @@ class Acked(Event):
     fenced: bool = False
     void: str = ""
     void_s: float = 0.0
+    timeline: int = 0
+    names: str = ""
+    """synchronous_standby_names in force."""
 
 
 @dataclass(frozen=True, slots=True)

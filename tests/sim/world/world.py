@@ -150,4 +150,5 @@ class World:
     def acked(self, server: Server, number: int, record: Record, *, sync: bool) -> None:
         host = server.host
         facts = (host.permit_until(), server.fenced, *host.void())
-        self.log(Acked(self.now, host.name, number, record.uid, server.promotion, sync, *facts))
+        told = (record.timeline, server.names)
+        self.log(Acked(self.now, host.name, number, record.uid, server.promotion, sync, *facts, *told))
