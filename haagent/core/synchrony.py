@@ -24,6 +24,7 @@ from haagent.core.quorums import (
     counterpart,
     electors,
     next_step,
+    overlap,
     parse,
 )
 from haagent.core.tags import read_tags
@@ -237,15 +238,17 @@ def change(v: View) -> Change:
     if not is_on(v):
         drop = () if snapshot.sync is None else (DropSync(term, snapshot.sync.revision),)
         return Change(names if drop else "", drop, _soon(v) if drop else float("inf"))
+    possible = {_read(server.synchronous_standby_names), _read(names)}
     if not ours(v):
-        return Change(names, put(v, claimed(v)), _soon(v))
-    return _step(v, server, names)
+        # A key that an etcd brought back which was set back may list those whom the names in force do not wait for.
+        safe = all(overlap(one, claimed(v)) for one in possible)
+        return Change(names, put(v, claimed(v) if safe else NOBODY), _soon(v))
+    return _step(v, server, names, possible)
 
 
-def _step(v: View, server: ServerFacts, names: str) -> Change:
+def _step(v: View, server: ServerFacts, names: str, possible: set[Acknowledgers]) -> Change:
     present = claimed(v)
     wish, wished = wanted(v, server, present)
-    possible = {_read(server.synchronous_standby_names), _read(names)}
     step = next_step(present, possible, holders(v, server), wish, wished)
     if isinstance(step, Electors):
         return Change(names, put(v, step), _soon(v))

@@ -257,6 +257,17 @@ def leading(*senders: WalSender, key: SyncKey | None = None, names: str = "", **
     )
 
 
+def test_a_key_that_came_back_with_an_older_etcd_elects_nobody_whom_commits_do_not_wait_for() -> None:
+    """Fault 42: what c alone acknowledged would be missed by b and d, whom the backup's key lists."""
+    brought_back = SyncKey(Revision(7), "a", 0, ("b", "d"))
+    (put,) = synchrony.change(leading(key=brought_back, names='ANY 1 ("b","c")')).actions
+    assert isinstance(put, PutSync)
+    assert (put.quorum, put.standbys) == (0, ())
+    (put,) = synchrony.change(leading(key=brought_back, names='2 ("b","d")')).actions
+    assert isinstance(put, PutSync)
+    assert put.standbys == ("b", "d")
+
+
 def streams(name: str, behind: int = 0, **changes: Any) -> WalSender:
     return a_sender(name, flush_lsn=Lsn(int(LSN) - behind), **changes)
 
