@@ -164,6 +164,8 @@ def test_standby_whose_wal_is_gone_is_cloned_anew(small: tuple[Cluster, dict[str
     tight = {"max_slot_wal_keep_size": "2MB", "wal_keep_size": "16MB"}
     assert primary.rest("PATCH", "/config", {"postgresql": {"parameters": tight}}).status == 200
     try:
+        shown = "SHOW max_slot_wal_keep_size"
+        wait_until(lambda: primary.sql(shown) == [("2MB",)], "PostgreSQL to obey", 10)
         host.reject(primary.place.postgres_port, [cluster.network.hosts[primary.name]])
         for _ in range(30):
             primary.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 900000)), pg_switch_wal()")

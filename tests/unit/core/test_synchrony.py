@@ -260,10 +260,11 @@ def leading(*senders: WalSender, key: SyncKey | None = None, names: str = "", **
 def test_a_key_that_came_back_with_an_older_etcd_elects_nobody_whom_commits_do_not_wait_for() -> None:
     """Fault 42: what c alone acknowledged would be missed by b and d, whom the backup's key lists."""
     brought_back = SyncKey(Revision(7), "a", 0, ("b", "d"))
-    (put,) = synchrony.change(leading(key=brought_back, names='ANY 1 ("b","c")')).actions
+    started = a_memory(State.PRIMARY)
+    (put,) = synchrony.change(replace(leading(key=brought_back, names='ANY 1 ("b","c")'), memory=started)).actions
     assert isinstance(put, PutSync)
     assert (put.quorum, put.standbys) == (0, ())
-    (put,) = synchrony.change(leading(key=brought_back, names='2 ("b","d")')).actions
+    (put,) = synchrony.change(replace(leading(key=brought_back, names='2 ("b","d")'), memory=started)).actions
     assert isinstance(put, PutSync)
     assert put.standbys == ("b", "d")
 
