@@ -6,6 +6,7 @@ leadership ends by arithmetic when the permit does. A flag that does not hold is
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from haagent.core import disks, failsafe, publish, slots, stray, timelines
@@ -178,6 +179,9 @@ def _own_part(view: View) -> dict[str, Any]:
     if view.lease.term is not None:
         part["term"] = int(view.lease.term)
     part["protection"] = protection(view)
+    if view.postgres.server is not None and not view.postgres.server.stale:
+        # Rounded up: a look that seems younger than it is might count for what came after it.
+        part["looked_s"] = math.ceil(1000 * max(0.0, view.now - view.postgres.server.seen_at)) / 1000
     if view.watchdog.mode != "off":
         part["watchdog"] = _watchdog(view.watchdog)
     if view.postgres.server is not None and view.postgres.server.in_recovery and view.postgres.server.replayed_all:

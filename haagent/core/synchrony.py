@@ -133,8 +133,14 @@ def votes_missing(v: View) -> str | None:
 
 
 def _votes(v: View, reply: PeerReply) -> bool:
-    """A standby that shows all the WAL it has, and has no more than this node."""
+    """A standby that shows all the WAL it has, and has no more than this node.
+
+    Looked at after the key became free: before that the last leader may have acknowledged more by its word.
+    """
     server = v.postgres.server
+    asked_at = v.peers.asked_at if v.peers else v.memory.since
+    if asked_at - reply.looked_s * (1 + v.timing.drift) < v.memory.since:
+        return False
     if server is None or reply.name == v.me.name or not (reply.reached and reply.running and reply.in_recovery):
         return False
     return reply.complete and (reply.timeline, reply.lsn) <= (server.timeline, server.lsn)

@@ -201,7 +201,8 @@ def read_status(name: str, document: Mapping[str, Any]) -> PeerReply:
         stray="stray_timeline" in own,
         demoted=not own and not xlog and role == "demoted" and document.get("state") == "stopped",
         lacks_slots={str(slot): str(why) for slot, why in _mapping(own.get("lacks_slots")).items()},
-        complete=writes or received > 0 or own.get("replayed_all") is True,
+        complete=(writes or received > 0 or own.get("replayed_all") is True) and (not own or "looked_s" in own),
+        looked_s=_seconds(own, "looked_s"),
     )
 
 

@@ -58,7 +58,9 @@ def test_configuration_and_restarts(cluster: Cluster, patronictl: Patronictl) ->
     wait_until(lambda: all("Pending restart" in row for row in _members(patronictl).values()), "pending restarts", 15)
     assert patronictl("list").count(f"max_connections: {before}->127") == nodes
     said = patronictl("restart", scope, "--pending", "--timeout", "30s", "--force")
-    assert said.count("Success: restart on member") == nodes
+    # A standby that has fewer connections than its primary is restarted by its agent, which may have begun just then.
+    by_themselves = sum("row 547" in node.log.read_text() for node in cluster.nodes)
+    assert nodes - by_themselves <= said.count("Success: restart on member") <= nodes
     cluster.wait_whole()
     assert {node.sql("SHOW max_connections")[0][0] for node in cluster.nodes} == {"127"}
     said = patronictl("reload", scope, "--force")

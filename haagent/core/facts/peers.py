@@ -35,6 +35,8 @@ class PeerReply:
     """It is Patroni's, and says that it has demoted its PostgreSQL and that this is stopped."""
     complete: bool = True
     """Its position is the end of all the WAL that it has, not only of what it has replayed so far."""
+    looked_s: float = 0.0
+    """How old its look at PostgreSQL was when it answered; seconds."""
     lacks_slots: Mapping[str, str] = field(default_factory=dict)
     """Permanent logical slots that would be missing if it led now, and why."""
 

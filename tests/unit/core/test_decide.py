@@ -65,6 +65,7 @@ from tests.builders import (
     a_snapshot,
     a_standby,
     a_view,
+    some_settings,
     some_tags,
     stopped,
 )
@@ -308,6 +309,20 @@ def test_a_running_primary_is_not_adopted_when_another_was_primary_after_it(told
     own = replace(alone, postgres=a_primary(timeline=2))
     assert decide(own).row != 648
     assert "timeline 2 was begun after it" in (why_not_me(alone) or "")
+
+
+@pytest.mark.parametrize(("paused", "row"), [(False, 678), (True, 679)])
+def test_a_running_primary_is_not_adopted_when_only_a_peer_tells_of_a_later_history(paused: bool, row: int) -> None:
+    """As where etcd was set back and has lost the claim of that timeline."""
+    later_one = PeerReply("c", reached=True, running=True, timeline=Timeline(2), lsn=LSN)
+    view = a_view(
+        postgres=a_primary(),
+        memory=a_memory(State.CANDIDATE, since=later(NOW, -0.2)),
+        cluster=a_cluster(leader=None),
+        peers=PeerPoll(NOW, (later_one,)),
+        settings=some_settings(pause=paused),
+    )
+    assert decide(view).row == row
 
 
 def test_a_key_that_vanished_while_the_permit_runs_is_asked_for_again() -> None:

@@ -183,6 +183,7 @@ def test_haagents_own_part_tells_state_row_reason_and_permit() -> None:
         "newest_timeline": 1,
         "guard": {"alive": True, "armed": True},
         "protection": ["guard"],
+        "looked_s": 0.0,
         "term": 100,
         "permit_s": 8.0,
         "advice": "haagent-ctl switchover demo --leader a, to have another node lead",

@@ -20,6 +20,7 @@ from haagent.core.facts import (
     Intent,
     Memory,
     Outcome,
+    PeerPoll,
     ServerConfig,
     SyncKey,
     View,
@@ -255,6 +256,23 @@ def leading(*senders: WalSender, key: SyncKey | None = None, names: str = "", **
         settings=some_settings(**{"synchronous_mode": "on"} | changes),
         memory=a_memory(State.PRIMARY, sync_revision=(key or SyncKey(Revision(7), "a")).revision),
     )
+
+
+def test_a_vote_counts_only_by_a_look_that_came_after_the_key_was_free() -> None:
+    """A voter that waits for etcd answers of what it saw before, and the last leader may have gone on by its word."""
+    memory = a_memory(State.CANDIDATE, since=later(NOW, -1.0))
+    found = SyncKey(Revision(7), "a", 1, ("b", "c"))
+    settings = some_settings(synchronous_mode="quorum")
+    seen = [
+        a_view(
+            memory=memory,
+            settings=settings,
+            cluster=a_cluster(leader=None, sync=found),
+            peers=PeerPoll(NOW, (replace(a_reply("c"), looked_s=looked_s),)),
+        )
+        for looked_s in (0.0, 0.9, 1.0, 5.0)
+    ]
+    assert [synchrony.votes_missing(view) is None for view in seen] == [True, True, False, False]
 
 
 def test_a_key_that_came_back_with_an_older_etcd_elects_nobody_whom_commits_do_not_wait_for() -> None:
