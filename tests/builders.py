@@ -253,6 +253,17 @@ def a_primary_view(**changes: Any) -> View:
     )
 
 
+def a_winner(**changes: Any) -> View:
+    """``b`` has just won the leader key and is still in recovery."""
+    found = {
+        "lease": a_lease(),
+        "guard": a_guard(permit_s=8),
+        "cluster": a_cluster(leader="b"),
+        "memory": a_memory(State.CANDIDATE),
+    }
+    return a_view(**found | changes)
+
+
 def members_of(names: Sequence[str], **changes: Any) -> tuple[Member, ...]:
     """Member keys of several nodes, all changed alike."""
     return tuple(a_member(name, **changes) for name in names)

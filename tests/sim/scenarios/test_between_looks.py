@@ -106,26 +106,32 @@ def test_a_primary_by_hand_leads_under_a_key_that_it_won_without_hearing_so() ->
     play(script, WIDE)
 
 
+async def _old_primary_started_by_hand(s: Scene, *, other_s: float, new_s: float) -> tuple[str, str, float]:
+    """Its successor gave the key up and is away for so long, as is the third node: both names, and since when."""
+    old, (first, second) = s.leader, s.standbys
+    s.do("power off", old, 80)
+    await s.until(lambda: s.leader in (first, second), 30)
+    new, other = (first, second) if s.leader == first else (second, first)
+    await s.wait(10)
+    s.do("terminate agent", other)
+    await s.until(lambda: s.host(other).server is None, 10)
+    s.do("power off", other, other_s)
+    await s.wait(5)
+    s.when(resigns(), "power off", new, new_s)
+    s.do("terminate agent", new)
+    await s.until(lambda: s.leader == "", 20)
+    began = s.now
+    await s.until(lambda: s.host(old).up, 60)
+    s.do("start by hand", old)
+    await s.until(lambda: 648 in s.world.rows_taken, 20)
+    return old, new, began
+
+
 def test_an_old_primary_started_by_other_hands_is_stopped_where_the_sync_key_names_another() -> None:
     """Row 648: the key is free, since the last primary gave it up and went; only that one has every commit."""
 
     async def script(s: Scene) -> None:
-        old, (first, second) = s.leader, s.standbys
-        s.do("power off", old, 80)
-        await s.until(lambda: s.leader in (first, second), 30)
-        new, other = (first, second) if s.leader == first else (second, first)
-        await s.wait(10)
-        s.do("terminate agent", other)
-        await s.until(lambda: s.host(other).server is None, 10)
-        s.do("power off", other, 120)
-        await s.wait(5)
-        s.when(resigns(), "power off", new, 60)
-        s.do("terminate agent", new)
-        await s.until(lambda: s.leader == "", 20)
-        began = s.now
-        await s.until(lambda: s.host(old).up, 60)
-        s.do("start by hand", old)
-        await s.until(lambda: 648 in s.world.rows_taken, 20)
+        _, new, began = await _old_primary_started_by_hand(s, other_s=120, new_s=60)
         assert s.leaders_since(began) == []
         await s.until(lambda: s.leader == new, 120)
         await s.until_whole(120)
@@ -137,21 +143,7 @@ def test_an_old_primary_started_by_other_hands_leads_again_only_on_a_timeline_of
     """Row 648: asynchronously what the last primary wrote may be lost, but the timeline before it is not reused."""
 
     async def script(s: Scene) -> None:
-        old, (first, second) = s.leader, s.standbys
-        s.do("power off", old, 80)
-        await s.until(lambda: s.leader in (first, second), 30)
-        new, other = (first, second) if s.leader == first else (second, first)
-        await s.wait(10)
-        s.do("terminate agent", other)
-        await s.until(lambda: s.host(other).server is None, 10)
-        s.do("power off", other, 150)
-        await s.wait(5)
-        s.when(resigns(), "power off", new, 120)
-        s.do("terminate agent", new)
-        await s.until(lambda: s.leader == "", 20)
-        await s.until(lambda: s.host(old).up, 60)
-        s.do("start by hand", old)
-        await s.until(lambda: 648 in s.world.rows_taken, 20)
+        old, new, _ = await _old_primary_started_by_hand(s, other_s=150, new_s=120)
         await s.until(lambda: s.leader == old, 60)
         await s.until(lambda: s.host(old).data.timeline > s.host(new).data.timeline, 10)
         await s.until_whole(150)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from haagent.core.actions import Promote, Resign, StartPrimary
 from haagent.core.conditions import why_not_me
 from haagent.core.decide import decide
@@ -13,14 +11,12 @@ from haagent.core.status import status
 from haagent.core.terms import later
 from tests.builders import (
     NOW,
-    a_cluster,
-    a_guard,
-    a_lease,
     a_memory,
     a_primary,
     a_primary_view,
     a_standby,
     a_view,
+    a_winner,
     some_settings,
     stopped,
 )
@@ -32,17 +28,6 @@ GONE = FenceFacts("required", why="haagent_fence.so is not installed for this Po
 
 def kinds(view: View) -> list[type]:
     return [type(action) for action in decide(view).actions]
-
-
-def a_winner(**changes: Any) -> View:
-    """``b`` has just won the leader key and is still in recovery."""
-    found = {
-        "lease": a_lease(),
-        "guard": a_guard(permit_s=8),
-        "cluster": a_cluster(leader="b"),
-        "memory": a_memory(State.CANDIDATE),
-    }
-    return a_view(**found | changes)
 
 
 def test_a_standby_that_was_started_without_it_is_no_candidate_and_says_what_mends_it() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -18,15 +17,13 @@ from haagent.core.terms import later
 from tests.builders import (
     LEASE,
     NOW,
-    a_cluster,
-    a_guard,
-    a_lease,
     a_memory,
     a_node,
     a_poll,
     a_primary_view,
     a_standby,
     a_view,
+    a_winner,
     some_settings,
     stopped,
 )
@@ -40,17 +37,6 @@ TRIED = replace(ABSENT, failed_at=later(NOW, -1))
 
 def kinds(view: View) -> list[type]:
     return [type(action) for action in decide(view).actions]
-
-
-def a_winner(**changes: Any) -> View:
-    """``b`` has just won the leader key and is still in recovery."""
-    found = {
-        "lease": a_lease(),
-        "guard": a_guard(permit_s=8),
-        "cluster": a_cluster(leader="b"),
-        "memory": a_memory(State.CANDIDATE),
-    }
-    return a_view(**found | changes)
 
 
 def test_it_is_opened_after_the_key_is_won_and_before_the_promotion() -> None:
