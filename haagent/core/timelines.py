@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haagent.core.facts import HistoryLine, View
+from haagent.core.facts import HistoryLine, Snapshot, View
 from haagent.core.terms import Lsn, Term, Timeline
 
 
@@ -90,11 +90,21 @@ def newest_known(v: View) -> Timeline:
     snapshot = v.cluster.snapshot
     known: list[int] = [newest_here(v)]
     if snapshot is not None:
-        known += [line.timeline + 1 for line in snapshot.history]
+        known.append(_newest_in_history(snapshot))
         known += [member.timeline for member in snapshot.members if member.timeline is not None]
     if v.peers is not None:
         known += [max(reply.timeline, reply.newest_timeline) for reply in v.peers.replies if reply.reached]
     return Timeline(max(known))
+
+
+def newest_in_dcs(snapshot: Snapshot) -> Timeline:
+    """The newest timeline that the DCS knows to have been begun or claimed; the first needs nobody to tell of it."""
+    return max(_newest_in_history(snapshot), snapshot.claimed or Timeline(0))
+
+
+def _newest_in_history(snapshot: Snapshot) -> Timeline:
+    """A line tells where a timeline was left for the next."""
+    return Timeline(max((line.timeline + 1 for line in snapshot.history), default=1))
 
 
 def newest_here(v: View) -> Timeline:

@@ -26,6 +26,7 @@ from tests.sim.checkers.overlap import SetsOverlap
 from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
 from tests.sim.checkers.quiet import Quiet
+from tests.sim.checkers.refusals import RefusalsAreObeyed
 from tests.sim.checkers.routing import OneRoute
 from tests.sim.checkers.strays import StraysEnd
 from tests.sim.checkers.under_lease import UnderLease
@@ -42,9 +43,11 @@ from tests.sim.world.events import (
     KeyWritten,
     LeaderKeyChanged,
     Note,
+    Permit,
     Readonly,
     Routed,
     StateChanged,
+    Told,
     Writable,
 )
 
@@ -190,6 +193,24 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
         [Routed(1, "proxy", ("a", "b"), ("a",))],
         [Routed(3, "proxy", ("a", "b", "c"), ("a",))],
         "b and c answer",
+    ),
+    (
+        RefusalsAreObeyed(),
+        [
+            *(A_LEADS, Told(0, "a", "leader", 5, done=True), Permit(1, "a", 5, 8)),
+            *(Told(3, "a", "leader", 5, done=False), Permit(3.1, "a", 5, 12), Told(4, "b", "leader", 0, done=False)),
+        ],
+        [Permit(14, "a", 5, 14), Permit(14, "b", 5, 15)],
+        "has a permit for term 5",
+    ),
+    (
+        RefusalsAreObeyed(),
+        [
+            *(Told(1, "a", "claimed", 2, done=False), Told(2, "a", "claimed", 2, done=True), writable(3, "a", 1, 2)),
+            *(Told(4, "b", "claimed", 3, done=False), replace(writable(5, "b", 2, 3), by_hand=True)),
+        ],
+        [writable(6, "b", 2, 3)],
+        "refused it that number",
     ),
     (LeaderKeyPassesOn(), [A_LEADS, key(1, "b", "restore", 3)], [key(2, "c", "campaign", 9)], "of b over"),
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from haagent.core import disks, election, failsafe, stray, synchrony
+from haagent.core import disks, election, failsafe, stray, synchrony, timelines
 from haagent.core.conditions.leadership import led_by_other
 from haagent.core.conditions.protection import fence_missing, watchdog_allows
 from haagent.core.facts import Grounds, PeerReply, View
@@ -166,8 +166,7 @@ def _succeeded(v: View) -> str | None:
     server = v.postgres.server
     if v.snapshot is None or server is None or not v.postgres.writable or (v.settings.pause and synchrony.forced(v)):
         return None
-    later = max((int(line.timeline) + 1 for line in v.snapshot.history), default=0)
-    later = max(later, int(v.snapshot.claimed or 0))
+    later = timelines.newest_in_dcs(v.snapshot)
     if later <= server.timeline:
         return None
     return f"its PostgreSQL runs as a primary on timeline {server.timeline}, and timeline {later} was begun after it"
@@ -222,8 +221,7 @@ def lately_set_back(v: View) -> bool:
     """
     if v.snapshot is None:
         return False
-    known = max((int(line.timeline) + 1 for line in v.snapshot.history), default=1)
-    unheard_of = own_contender(v).timeline > max(known, int(v.snapshot.claimed or 0))
+    unheard_of = own_contender(v).timeline > timelines.newest_in_dcs(v.snapshot)
     return unheard_of and v.now - v.memory.since < v.settings.ttl * (1 + v.timing.drift)
 
 

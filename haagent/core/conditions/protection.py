@@ -9,8 +9,6 @@ WATCHDOG_RETRY_S = 5.0
 """How long after a vain try a watchdog device is tried again."""
 
 
-UNLOADED = "this PostgreSQL was started without it"
-
 ESCALATE_S = 0.6
 """An orderly stop becomes an immediate one this long before the permit ends."""
 
@@ -94,13 +92,16 @@ def fence_missing(v: View) -> str | None:
         return None
     if not v.fence.installed:
         return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
-    return f"postgresql.commit_fence is required, but {UNLOADED}" if fence_unloaded(v) else None
+    unloaded = fence_unloaded(v)
+    return f"postgresql.commit_fence is required, but {unloaded}" if unloaded else None
 
 
-def fence_unloaded(v: View) -> bool:
-    """PostgreSQL was started before the commit fence was installed, or by other hands."""
+def fence_unloaded(v: View) -> str | None:
+    """That PostgreSQL was started before the commit fence was installed, or by other hands, in words."""
     server = v.postgres.server
-    return v.postgres.running and server is not None and not server.stale and not server.fenced
+    if not v.postgres.running or server is None or server.stale or server.fenced:
+        return None
+    return "this PostgreSQL was started without it"
 
 
 def unprotected(v: View) -> bool:

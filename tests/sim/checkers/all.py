@@ -19,6 +19,7 @@ from tests.sim.checkers.overlap import SetsOverlap
 from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
 from tests.sim.checkers.quiet import Quiet
+from tests.sim.checkers.refusals import RefusalsAreObeyed
 from tests.sim.checkers.routing import OneRoute
 from tests.sim.checkers.strays import StraysEnd
 from tests.sim.checkers.under_lease import UnderLease
@@ -40,6 +41,7 @@ def all_checkers(
         OneTimeline(),
         OneHistory(),
         LeaderKeyPassesOn(),
+        RefusalsAreObeyed(),
         OneRoute(),
         PauseIsKept(),
         OneCluster(),

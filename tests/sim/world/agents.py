@@ -14,8 +14,7 @@ from haagent.core.lease import timing
 from haagent.core.methods import ReplicaMethod
 from haagent.dcs.etcd import EtcdDcs
 from haagent.watchdog.device import WatchdogSettings
-from tests.sim.world.dcs import MEMBERS, PREFIX, SimLink
-from tests.sim.world.etcd import FakeKv
+from tests.sim.world.dcs import MEMBERS, PREFIX, HeardKv, SimLink
 from tests.sim.world.events import StateChanged
 from tests.sim.world.fence import SimFence
 from tests.sim.world.guard import SimGuard
@@ -81,7 +80,7 @@ def production_agent(world: World, host: Host, process: Process) -> Agent:
 
     links = [SimLink(world.etcd, host, process, member) for member in MEMBERS]
     ports = Ports(
-        dcs=EtcdDcs(FakeKv(world.etcd.etcd, links), PREFIX, host.clock, lambda: f"{host.name}{world.next_uid()}"),
+        dcs=EtcdDcs(HeardKv(world.etcd, host, links), PREFIX, host.clock, lambda: f"{host.name}{world.next_uid()}"),
         postgres=SimPostgres(world, host, process),
         guard=SimGuard(world, host, process),
         peers=SimPeers(world, host),

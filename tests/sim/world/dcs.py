@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from haagent.dcs.kv import KeyEvent
+from haagent.dcs import keys
+from haagent.dcs.kv import Compare, KeyEvent, Put, Target, TxnReply, Write
 from haagent.ports import PortError, Unreachable
-from tests.sim.world.etcd import Backup, Etcd, Message
-from tests.sim.world.events import KeyWritten, LeaderKeyChanged
+from tests.sim.world.etcd import Backup, Etcd, FakeKv, Message
+from tests.sim.world.events import KeyWritten, LeaderKeyChanged, Told
 from tests.sim.world.time import Process
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 PREFIX = "/service/sim/"
 LEADER = PREFIX + "leader"
+CLAIMED = PREFIX + keys.CLAIMED
 MEMBERS = ("etcd1", "etcd2", "etcd3")
 
 
@@ -188,3 +190,47 @@ class SimLink:
         self._last_at = max(self._last_at + 1e-6, loop.true_time + network.delay(self.name, here))
         loop.call_true(self._last_at, deliver, message, context=context)
         return True
+
+
+class HeardKv(FakeKv):
+    """An agent's client of etcd; the checkers hear what it is told about the leader key and the timelines it claims."""
+
+    def __init__(self, cluster: EtcdCluster, host: Host, links: Sequence[SimLink]) -> None:
+        super().__init__(cluster.etcd, links)
+        self._host = host
+        self._world = cluster.world
+        self._told: dict[tuple[str, int], bool] = {}
+
+    async def txn(
+        self, when: Sequence[Compare], then: Sequence[Write], read_back: Sequence[str], timeout: float
+    ) -> TxnReply:
+        reply = await super().txn(when, then, read_back, timeout)
+        for write in then:
+            if isinstance(write, Put) and write.key == LEADER:
+                self._hear("leader", *_term_told(reply, when, write))
+            elif isinstance(write, Put) and write.key == CLAIMED:
+                self._hear("claimed", int(write.value), _done(reply, write))
+        return reply
+
+    def _hear(self, key: str, number: int, done: bool) -> None:
+        if self._told.get((key, number)) is not done:
+            self._told[key, number] = done
+            self._world.log(Told(self._world.now, self._host.name, key, number, done))
+
+
+def _term_told(reply: TxnReply, when: Sequence[Compare], asked: Put) -> tuple[int, bool]:
+    """The term that was won or renewed, or was not."""
+    held = next(one.number for one in when if one.key == LEADER and one.target is Target.CREATE)
+    if held:
+        return held, _done(reply, asked)
+    if reply.succeeded:
+        return reply.revision, True
+    there = reply.key(LEADER)
+    return (there.create_revision, True) if there is not None and _done(reply, asked) else (0, False)
+
+
+def _done(reply: TxnReply, asked: Put) -> bool:
+    """What was asked for is so: by this answer, or by that of an earlier try which got lost."""
+    there = reply.key(asked.key)
+    same = there is not None and (there.value, there.lease) == (asked.value, asked.lease)
+    return reply.succeeded or (same and (asked.lease != 0 or reply.repeated))

@@ -145,6 +145,17 @@ class KeyWritten(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Told(Event):
+    """An agent heard etcd's answer to what it asked for; of those about one thing that say the same only the first."""
+
+    key: str
+    """``leader`` or ``claimed``."""
+    number: int
+    """The term, or the timeline; 0 for the refusal of a key that is to be created."""
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Permit(Event):
     """A guard was told a permit, in true time."""
 
