@@ -105,9 +105,10 @@ class Observer:
 
     def _look_at_pages(self) -> None:
         for name, page in self._pages.items():
+            at = now()  # before the look: what is in force after this instant may be longer, and is seen next time
             until = read_page(page)
             if until is not None:
-                self.seen.permits.append(Permit(name, now(), until))
+                self.seen.permits.append(Permit(name, at, until))
 
 
 def _pages(trial: Trial) -> dict[str, Path]:

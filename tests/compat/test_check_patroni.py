@@ -108,8 +108,8 @@ def test_a_cluster_that_has_something_to_say(cluster: Cluster, patronictl: Patro
     primary, everybody = cluster.primary(), tuple(cluster.nodes)
     patronictl("edit-config", "-p", "max_connections=119", "--force")
     with _changed(patronictl, synchronous_mode="on"):
-        synced = wait_until(lambda: _synced(cluster), "a sync standby", 15)
-        wait_until(lambda: primary.status().get("pending_restart"), "a pending restart", 10)
+        synced = wait_until(lambda: _synced(cluster), "a sync standby", 20)
+        wait_until(lambda: primary.status().get("pending_restart"), "a pending restart", 20)
         _verify(
             cluster,
             (OK, "sync_replica=1", everybody, "cluster_has_replica --sync-critical 1: --sync-type sync"),

@@ -29,12 +29,12 @@ def mixed(cluster: Cluster) -> Iterator[Node]:
     own = node.program
     _exchange(node, patroni(place() / "patroni"))
     try:
-        wait_until(lambda: node.status().get("replication_state") == "streaming", "Patroni's standby to stream", 30)
-        cluster.wait_whole(20)
+        wait_until(lambda: node.status().get("replication_state") == "streaming", "Patroni's standby to stream", 60)
+        cluster.wait_whole()
         yield node
     finally:
         _exchange(node, own)
-        cluster.wait_whole(30)
+        cluster.wait_whole()
 
 
 def _names(node: Node) -> set[str]:
@@ -50,19 +50,22 @@ def test_each_follows_and_leads_the_other(cluster: Cluster, mixed: Node, patroni
     with cluster.writing("multihost") as record:
         said = patronictl("switchover", "--leader", first.name, "--candidate", mixed.name, "--force")
         assert f'Successfully switched over to "{mixed.name}"' in said
-        cluster.wait_whole(30)
-        listed = {row["Member"]: (row["Role"], row["State"]) for row in patronictl.rows("list")}
-        assert listed[mixed.name] == ("Leader", "running")
-        assert listed[first.name] == ("Replica", "streaming")
+        cluster.wait_whole()
+
+        def listed() -> bool:
+            rows = {row["Member"]: (row["Role"], row["State"]) for row in patronictl.rows("list")}
+            return (rows[mixed.name], rows[first.name]) == (("Leader", "running"), ("Replica", "streaming"))
+
+        wait_until(listed, "each in its role, by the member keys", 15)
         assert json.loads(first.rest("GET", "/cluster").text)["members"]
         back_at = now()
         patronictl("switchover", "--leader", mixed.name, "--candidate", first.name, "--force")
         wait_until(lambda: (key := cluster.key("leader")) and key.value == first.name, "the way back", 40)
         cluster.wait_acknowledged(record, now(), 20, "multihost")
         # Patroni deletes the key without a note, and its lease lasts 20 s at least: it is asked, and not waited for.
-        assert cluster.outage(record, "multihost", back_at) < 8
+        assert cluster.outage(record, "multihost", back_at) < 12
         # Row 560 alone where the peers had been asked for the switchover in the moment in which the key went.
         assert re.search(r"row 5(59|60)\b", first.log.read_text())
-        cluster.wait_whole(30)
+        cluster.wait_whole()
     missing = {attempt.number for attempt in record.acknowledged()} - cluster.rows()
     assert not missing, f"acknowledged, and lost in a switchover: {sorted(missing)[:10]}"

@@ -19,12 +19,13 @@ def _members(patronictl: Patronictl) -> dict[str, dict[str, Any]]:
 def test_what_is_seen(cluster: Cluster, patronictl: Patronictl) -> None:
     """list, topology, version, show-config, dsn, query."""
     primary, standbys = cluster.primary(), cluster.standbys()
-    seen = _members(patronictl)
-    assert {name: (row["Role"], row["State"]) for name, row in seen.items()} == {
-        primary.name: ("Leader", "running"),
-        **{node.name: ("Replica", "streaming") for node in standbys},
-    }
-    assert {row["Host"] for row in seen.values()} == {node.place.address for node in cluster.nodes}
+    expected = {primary.name: ("Leader", "running"), **{node.name: ("Replica", "streaming") for node in standbys}}
+
+    def seen() -> bool:
+        return {name: (row["Role"], row["State"]) for name, row in _members(patronictl).items()} == expected
+
+    wait_until(seen, "each in its role, by the member keys", 15)
+    assert {row["Host"] for row in _members(patronictl).values()} == {node.place.address for node in cluster.nodes}
     tree = patronictl("topology")
     assert re.search(rf"^\| {primary.name} +\|", tree, re.MULTILINE)
     assert tree.count("| + ") == len(standbys)
@@ -62,7 +63,8 @@ def test_configuration_and_restarts(cluster: Cluster, patronictl: Patronictl) ->
     by_themselves = sum("row 547" in node.log.read_text() for node in cluster.nodes)
     assert nodes - by_themselves <= said.count("Success: restart on member") <= nodes
     cluster.wait_whole()
-    assert {node.sql("SHOW max_connections")[0][0] for node in cluster.nodes} == {"127"}
+    shown = "SHOW max_connections"
+    wait_until(lambda: all(node.sql(shown) == [("127",)] for node in cluster.nodes), "127 connections everywhere", 20)
     said = patronictl("reload", scope, "--force")
     assert said.count("Reload request received for member") == nodes
     assert '"maximum_lag_on_failover": 2097152' in cluster.nodes[0].rest("GET", "/config").text
@@ -73,7 +75,7 @@ def test_what_is_scheduled(cluster: Cluster, patronictl: Patronictl) -> None:
     scope, primary, standby = cluster.settings.scope, cluster.primary(), cluster.standbys()[0]
     said = patronictl("restart", scope, standby.name, "--scheduled", FAR, "--force")
     assert f"Success: restart scheduled on member {standby.name}" in said
-    wait_until(lambda: _members(patronictl)[standby.name].get("Scheduled restart") == FAR, "it in the member key", 5)
+    wait_until(lambda: _members(patronictl)[standby.name].get("Scheduled restart") == FAR, "it in the member key", 15)
     assert f"flush scheduled restart for member {standby.name}" in patronictl("flush", scope, "restart", "--force")
     assert "Switchover scheduled" in patronictl("switchover", scope, "--scheduled", FAR, "--force")
     listed = patronictl("list")
@@ -92,7 +94,8 @@ def test_changes_of_leader(cluster: Cluster, patronictl: Patronictl) -> None:
     said = patronictl("failover", "--candidate", primary.name, "--force")
     assert f'Successfully failed over to "{primary.name}"' in said
     cluster.wait_whole()
-    assert [row["New Leader"] for row in patronictl.rows("history")[-2:]] == [standby.name, primary.name]
+    last = [standby.name, primary.name]
+    wait_until(lambda: [row["New Leader"] for row in patronictl.rows("history")[-2:]] == last, "their history", 15)
     assert "does not exist" in patronictl("failover", "--candidate", "nobody", "--force", expected=1)
     assert cluster.primary() is primary
 
@@ -128,9 +131,9 @@ def test_removed_while_it_runs(cluster: Cluster, patronictl: Patronictl) -> None
         cluster.wait_whole()
     assert primary.postmaster_pid() == postmaster
     assert cluster.leader() is primary
-    restored = cluster.key("initialize")
-    assert restored is not None
     assert identifier is not None
+    restored = wait_until(lambda: cluster.key("initialize"), "the initialize key again", 15)
     assert restored.value == identifier.value
     assert record.longest_gap("direct", record.attempts[0].started_at, record.attempts[-1].ended_at).length_s < 2
-    assert '"max_connections": 127' in cluster.nodes[0].rest("GET", "/config").text
+    connections, node = '"max_connections": 127', cluster.nodes[0]
+    wait_until(lambda: connections in node.rest("GET", "/config").text, "the configuration again", 15)

@@ -65,10 +65,11 @@ class Fenced:
         return int(self.server.sql("SELECT count(*) FROM pgbench_history")[0][0])
 
     def set(self, name: str, value: str) -> None:
-        """Change a setting of the running server, and wait until a new client sees it."""
+        """Change a setting of the running server, and wait until new clients and the checkpointer see it."""
         self.server.configure({name: value})
         self.server.reload()
-        wait_until(lambda: self.shows(name, value), f"{name} to become {value}", 5, 0.02)
+        wait_until(lambda: self.shows(name, value), f"{name} to become {value}", 15, 0.02)
+        self.server.sql("CHECKPOINT")  # commits wait for standbys once the checkpointer has read their names
 
     def shows(self, name: str, value: str) -> bool:
         with self.server.connect() as client:

@@ -92,19 +92,26 @@ def shown_by(entry: Path) -> list[str]:
 
 async def pid_of(program: str) -> int:
     """The process id of a program that this process started, once it runs."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                pid = int(entry.name)
-                found = stat_of(pid)
-                mine = found is not None and found[1] == os.getpid()
-                if mine and os.readlink(entry / "exe").endswith(f"/{program}"):
-                    return pid
-            except OSError:
-                continue
+        if (pid := running(program)) is not None:
+            return pid
         await asyncio.sleep(0.002)
     raise AssertionError(f"{program} never ran")
+
+
+def running(program: str) -> int | None:
+    """The process id of a program that this process started and that runs now."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            pid = int(entry.name)
+            found = stat_of(pid)
+            mine = found is not None and found[1] == os.getpid()
+            if mine and os.readlink(entry / "exe").endswith(f"/{program}"):
+                return pid
+        except OSError:
+            continue
+    return None
 
 
 async def expect_unfinished(node: PgNode, doing: str) -> None:

@@ -122,6 +122,12 @@ class PgNode:
             facts = await self.adapter.probe(2.0)
         return facts
 
+    async def until_shows(self, name: str, value: str, timeout: float = 20.0) -> None:
+        """Wait until the server obeys a setting: it reads its files anew in its own time."""
+        async with asyncio.timeout(timeout):
+            while await self.sql(f"SHOW {name}") != [(value,)]:
+                await asyncio.sleep(0.03)
+
     async def stop(self) -> None:
         await self.adapter.stop("fast")
         await self.until(lambda facts: facts.postmaster is None)

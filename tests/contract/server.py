@@ -127,7 +127,7 @@ class Server:
     def load(self, clients: int, seconds: int = 60) -> subprocess.Popen[bytes]:
         """Clients that commit as fast as they can."""
         load = self.spawn("pgbench", *f"-n -N -c {clients} -j 1 -T {seconds} postgres".split())
-        wait_until(lambda: len(self.members()) >= clients + 5, "the load to have begun", 10)
+        wait_until(lambda: len(self.members()) >= clients + 5, "the load to have begun", 30)
         return load
 
     def members(self) -> set[int]:

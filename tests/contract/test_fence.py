@@ -62,9 +62,9 @@ def refused(client: psycopg.Connection[tuple[object, ...]], query: LiteralString
 
 def test_commits_pass_until_the_permit_ends_and_again_after_the_next(fenced: Fenced) -> None:
     with fenced.server.connect() as client:
-        fenced.permit(0.5)
+        fenced.permit(2)
         client.execute(INSERT)
-        wait_until(lambda: fenced.state()["permit"] == "over", "the permit's end", 2)
+        wait_until(lambda: fenced.state()["permit"] == "over", "the permit's end", 10)
         error = refused(client, INSERT)
         assert error.sqlstate == "25006"
         assert "this node's permit to accept commits ended" in str(error)
@@ -248,7 +248,7 @@ def execute_alone(server: Server, query: str) -> object:
 def held_up(pool: ThreadPoolExecutor, fenced: Fenced, query: str) -> Future[object]:
     """A client whose commit now waits for a standby that does not exist."""
     asked = pool.submit(execute_alone, fenced.server, query)
-    wait_until(lambda: waiting_for_standbys(fenced.server), "the commit to wait", 5)
+    wait_until(lambda: waiting_for_standbys(fenced.server), "the commit to wait", 15)
     return asked
 
 
@@ -258,7 +258,7 @@ def test_a_commit_that_outlasts_the_permit_is_not_acknowledged(fenced: Fenced) -
         asked = held_up(pool, fenced, INSERT)
         fenced.refuse()
         fenced.set("synchronous_standby_names", "")
-        assert "closed the connection" in str(asked.result(5))
+        assert "closed the connection" in str(asked.result(15))
     assert fenced.count() == 1, "it is committed here: only its client must not be told so"
     assert (fenced.state()["late"], fenced.state()["unconfirmed"]) == (1, 0)
     assert "acknowledgement withheld: this node's permit" in fenced.server.log.read_text()
@@ -280,12 +280,12 @@ def test_a_cancelled_wait_for_standbys_is_no_acknowledgement(fenced: Fenced) -> 
         for number, (name, query) in enumerate(UNCONFIRMED.items(), start=1):
             asked = held_up(pool, fenced, query)
             fenced.server.sql(CANCEL)
-            assert "closed the connection" in str(asked.result(5)), name
+            assert "closed the connection" in str(asked.result(15)), name
             assert fenced.state()["unconfirmed"] == number, name
         fenced.set("haagent_fence.withhold_unconfirmed", "off")
         asked = held_up(pool, fenced, INSERT)
         fenced.server.sql(CANCEL)
-        assert asked.result(5) == "done"
+        assert asked.result(15) == "done"
     assert fenced.state()["unconfirmed"] == len(UNCONFIRMED)
     assert "the wait for synchronous standbys was cancelled" in fenced.server.log.read_text()
 
@@ -323,7 +323,7 @@ def test_a_synchronous_standby_confirms_and_takes_over(fenced: Fenced, standby: 
     fenced.server.run("pgbench", "-nN", "-c4", "-t50", "postgres")
     assert fenced.state()["unconfirmed"] == 0
     assert fenced.count() == 200
-    wait_until(lambda: standby.count() == 200, "the standby to replay", 5)
+    wait_until(lambda: standby.count() == 200, "the standby to replay", 15)
     with standby.server.connect() as client:
         client.execute("SELECT pg_promote()")
         refused(client, INSERT)
@@ -336,7 +336,7 @@ def test_a_crash_is_recovered_from(fenced: Fenced) -> None:
     fenced.server.sql(INSERT)
     with fenced.server.connect() as client:
         os.kill(client.info.backend_pid, signal.SIGKILL)
-    wait_until(lambda: "all server processes terminated" in fenced.server.log.read_text(), "the crash", 5)
+    wait_until(lambda: "all server processes terminated" in fenced.server.log.read_text(), "the crash", 15)
 
     def recovered() -> bool:
         try:
@@ -344,7 +344,7 @@ def test_a_crash_is_recovered_from(fenced: Fenced) -> None:
         except psycopg.OperationalError:
             return False
 
-    wait_until(recovered, "recovery", 10)
+    wait_until(recovered, "recovery", 30)
     assert fenced.count() == 2
 
 
@@ -366,7 +366,7 @@ def test_autovacuum_parallel_queries_and_logical_decoding_work(fenced: Fenced) -
     analyzed: LiteralString = (
         "SELECT 1 FROM pg_stat_user_tables WHERE relname = 'filled' AND last_autoanalyze IS NOT NULL"
     )
-    wait_until(lambda: fenced.server.sql(analyzed), "autovacuum", 20, 0.2)
+    wait_until(lambda: fenced.server.sql(analyzed), "autovacuum", 60, 0.2)
     assert fenced.state()["refused"] == 0
 
 
@@ -416,17 +416,18 @@ def test_frozen_past_the_permit_and_thawed_no_commit_is_acknowledged(fenced: Fen
     writers = [threading.Thread(target=write) for _ in range(4)]
     for writer in writers:
         writer.start()
-    wait_until(lambda: len(acknowledged) > 100, "the writers to write", 10)
-    permit_until = now() + 0.4
+    wait_until(lambda: len(acknowledged) > 100, "the writers to write", 30)
+    # Long enough for the writers to note what was acknowledged before everything stood still.
+    permit_until = now() + 2
     page = fenced.page()
     page.permit(TERM, permit_until)
     frozen = fenced.server.members()
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: now() > permit_until + 0.2, "the permit to end", 2)
+    wait_until(lambda: now() > permit_until + 0.2, "the permit to end", 5)
     for pid in frozen:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: fenced.state()["refused"] > 10, "refusals", 10)
+    wait_until(lambda: fenced.state()["refused"] > 10, "refusals", 30)
     stop.set()
     for writer in writers:
         writer.join()

@@ -26,12 +26,12 @@ from haagent.postgres.process import serving
 from tests.contract.server import USER, Server
 from tests.real import waiting
 from tests.real.hosts import as_user
-from tests.real.processes import alive
+from tests.real.processes import alive, signal_all
 
 ROOT = Path(__file__).parents[2]
 KILL_TIME_S = 0.3
-GONE_WITHIN_S = 1.0
-"""The bound for a busy tree, from the permit's end."""
+GONE_WITHIN_S = 2.0
+"""The bound for a busy tree, from the permit's end: generous, since a bench measures what a quiet machine needs."""
 TERM = Term(7)
 PARTS = ("main.py", "tree.py", "watch.py", "wire.py")
 AGENT = """
@@ -98,7 +98,7 @@ def guard_pid(guard: GuardClient) -> int:
 
 
 async def test_when_the_permit_ends_the_busy_tree_is_gone(loaded: Server, guard: GuardClient) -> None:
-    permit_until = in_seconds(1)
+    permit_until = in_seconds(2)
     await guard.arm(TERM, permit_until, 1)
     assert guard.facts().armed
     assert guard.facts().permit_until == permit_until
@@ -107,8 +107,8 @@ async def test_when_the_permit_ends_the_busy_tree_is_gone(loaded: Server, guard:
     assert len(busy) >= 13, "a postmaster, its helpers and eight backends work until the end of the permit"
     gone_at = await until(lambda: not loaded.members(), "the end of the tree", 5)
     assert 0 <= gone_at - permit_until < GONE_WITHIN_S
-    await until(lambda: guard.facts().fired, "the report", 1)
-    await until(guard.marker.exists, "the marker", 1)
+    await until(lambda: guard.facts().fired, "the report", 5)
+    await until(guard.marker.exists, "the marker", 5)
     report = json.loads(guard.marker.read_text())
     assert report["term"] == TERM
     assert report["processes"] >= len(busy)
@@ -118,14 +118,14 @@ async def test_when_the_permit_ends_the_busy_tree_is_gone(loaded: Server, guard:
 
 
 async def test_extended_in_time_nothing_happens(loaded: Server, guard: GuardClient) -> None:
-    await guard.arm(TERM, in_seconds(0.4), 1)
-    for _ in range(15):
-        await asyncio.sleep(0.1)
-        guard.extend(TERM, in_seconds(0.4))
+    await guard.arm(TERM, in_seconds(1.5), 1)
+    for _ in range(12):
+        await asyncio.sleep(0.2)
+        guard.extend(TERM, in_seconds(1.5))
     assert len(loaded.members()) >= 13
     assert guard.facts().fired is None
     await guard.disarm(TERM, 1)
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.7)
     assert len(loaded.members()) >= 13, "a disarmed guard enforces nothing"
 
 
@@ -143,53 +143,53 @@ def agent(server: Server, permit_s: float, arms: int, stderr: int | None = None)
 
 
 async def test_the_agents_death_changes_nothing_until_the_permit_ends(loaded: Server) -> None:
-    with agent(loaded, permit_s=2, arms=1) as process:
+    with agent(loaded, permit_s=4, arms=1) as process:
         assert process.stdout is not None
         permit_until = float(process.stdout.readline())
         process.kill()
     await asyncio.sleep(0.5)
     assert len(loaded.members()) >= 13
     successor = GuardClient(loaded.data_dir, loaded.home, KILL_TIME_S, RealClock())
-    await successor.ensure(2)
+    await successor.ensure(3)
     facts = successor.facts()
     assert (facts.term, facts.permit_until) == (TERM, permit_until), "a new agent finds the same guard and permit"
-    gone_at = await until(lambda: not loaded.members(), "the end of the tree", 5)
+    gone_at = await until(lambda: not loaded.members(), "the end of the tree", 10)
     assert 0 <= gone_at - permit_until < GONE_WITHIN_S
     await successor.quit(2)
 
 
 async def test_a_full_log_pipe_delays_no_fencing(server: Server) -> None:
     server.start()
-    with agent(server, permit_s=1, arms=3000, stderr=subprocess.PIPE) as process:
+    with agent(server, permit_s=3, arms=3000, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         permit_until = float(process.stdout.readline())
-        gone_at = await until(lambda: not server.members(), "the end of the tree", 5)
+        gone_at = await until(lambda: not server.members(), "the end of the tree", 10)
         assert 0 <= gone_at - permit_until < GONE_WITHIN_S
         process.kill()
     successor = GuardClient(server.data_dir, server.home, KILL_TIME_S, RealClock())
-    await successor.ensure(2)
+    await successor.ensure(5)
     await successor.quit(2)
 
 
 async def test_frozen_past_the_deadline_it_kills_at_once_when_thawed(loaded: Server, guard: GuardClient) -> None:
-    await guard.arm(TERM, in_seconds(0.5), 1)
+    await guard.arm(TERM, in_seconds(1), 1)
     os.kill(guard_pid(guard), signal.SIGSTOP)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1.5)
     assert len(loaded.members()) >= 13
     thawed_at = waiting.now()
     os.kill(guard_pid(guard), signal.SIGCONT)
     gone_at = await until(lambda: not loaded.members(), "the end of the tree", 5)
-    assert gone_at - thawed_at < 0.3
+    assert gone_at - thawed_at < GONE_WITHIN_S
 
 
 async def test_thawed_it_first_hears_what_was_told_meanwhile(loaded: Server, guard: GuardClient) -> None:
-    await guard.arm(TERM, in_seconds(0.5), 1)
+    await guard.arm(TERM, in_seconds(1), 1)
     os.kill(guard_pid(guard), signal.SIGSTOP)
     await asyncio.sleep(0.4)
-    guard.extend(TERM, in_seconds(10))
-    await asyncio.sleep(0.6)
+    guard.extend(TERM, in_seconds(60))
+    await asyncio.sleep(1.1)
     os.kill(guard_pid(guard), signal.SIGCONT)
-    await until(lambda: (guard.facts().permit_until or 0) > in_seconds(5), "the extension", 1)
+    await until(lambda: (guard.facts().permit_until or 0) > in_seconds(5), "the extension", 5)
     await asyncio.sleep(0.2)
     assert len(loaded.members()) >= 13
     assert guard.facts().fired is None
@@ -197,17 +197,17 @@ async def test_thawed_it_first_hears_what_was_told_meanwhile(loaded: Server, gua
 
 async def test_a_frozen_guard_is_replaced_by_one_that_holds_the_permit(loaded: Server, guard: GuardClient) -> None:
     frozen = guard_pid(guard)
-    permit_until = in_seconds(2.5)
+    permit_until = in_seconds(8)
     await guard.arm(TERM, permit_until, 1)
     os.kill(frozen, signal.SIGSTOP)
     for _ in range(2000):
         guard.extend(TERM, permit_until)
-    assert waiting.now() < permit_until - 2, "telling a frozen guard something blocks nobody"
-    await guard.ensure(3)
+    assert waiting.now() < permit_until - 5, "telling a frozen guard something blocks nobody"
+    await guard.ensure(5)
     assert not alive(frozen)
     assert guard_pid(guard) != frozen
     assert (guard.facts().term, guard.facts().permit_until) == (TERM, permit_until)
-    gone_at = await until(lambda: not loaded.members(), "the end of the tree", 5)
+    gone_at = await until(lambda: not loaded.members(), "the end of the tree", 15)
     assert 0 <= gone_at - permit_until < GONE_WITHIN_S
 
 
@@ -218,28 +218,27 @@ async def test_the_guards_death_is_known_at_once_and_its_successor_is_armed(serv
     await guard.arm(TERM, permit_until, 1)
     os.kill(guard_pid(guard), signal.SIGKILL)
     killed_at = waiting.now()
-    seen_at = await until(lambda: heard, "the news of its death", 1)
-    assert seen_at - killed_at < 0.1
+    seen_at = await until(lambda: heard, "the news of its death", 5)
+    assert seen_at - killed_at < 1
     assert heard == ["the guard is gone"]
     assert not guard.facts().alive
     with pytest.raises(Unreachable, match="is not there"):
         await guard.arm(TERM, permit_until, 1)
-    await guard.ensure(2)
+    await guard.ensure(5)
     assert guard.facts().alive
     assert guard.facts().permit_until == permit_until
 
 
 async def test_orphans_of_a_dead_postmaster_and_stopped_ones_are_killed(loaded: Server, guard: GuardClient) -> None:
     postmaster = loaded.postmaster
+    os.kill(postmaster, signal.SIGSTOP)  # so that none is forked while they are counted
     backends = sorted(loaded.members() - {postmaster})
-    for backend in backends:
-        os.kill(backend, signal.SIGSTOP)
+    signal_all(backends, signal.SIGSTOP)
     os.kill(postmaster, signal.SIGKILL)
-    await until(lambda: not alive(postmaster), "the postmaster's end", 1)
-    assert loaded.members() == set(backends), "orphans are found without their postmaster"
-    for backend in backends[1:]:
-        os.kill(backend, signal.SIGCONT)
-    await guard.kill("a test", 2)
+    await until(lambda: not alive(postmaster), "the postmaster's end", 5)
+    assert loaded.members() == set(filter(alive, backends)), "orphans are found without their postmaster"
+    signal_all(backends[1:], signal.SIGCONT)
+    await guard.kill("a test", 5)
     assert not loaded.members()
     fired = guard.facts().fired
     assert fired is not None
@@ -279,19 +278,20 @@ async def test_a_stopped_postmaster_protects_nobody(loaded: Server, guard: Guard
 
 async def test_having_fired_it_lets_nothing_start_until_cleared(server: Server, guard: GuardClient) -> None:
     server.start()
-    await guard.kill("a test", 2)
+    await guard.kill("a test", 5)
     server.start(answering=False)
-    await until(lambda: server.members(), "a process", 2)
-    await until(lambda: not server.members(), "the end of what was started on a fenced node", 2)
+    started = server.children[-1]
+    await until(lambda: started.poll() is not None, "the end of what was started on a fenced node", 10)
+    await until(lambda: not server.members(), "the end of its children", 5)
     with pytest.raises(Refused, match="only a start as standby clears that"):
         await guard.arm(TERM, in_seconds(60), 1)
     await guard.quit(2)
-    await guard.ensure(2)
+    await guard.ensure(5)
     fired = guard.facts().fired
     assert fired is not None
     assert fired.reason == "a test", "a new guard finds the marker"
     await guard.clear(1)
-    await until(lambda: not guard.marker.exists(), "the end of the marker", 1)
+    await until(lambda: not guard.marker.exists(), "the end of the marker", 5)
     server.start()
     await asyncio.sleep(1.2)
     assert server.members()
@@ -301,7 +301,7 @@ async def test_having_fired_it_lets_nothing_start_until_cleared(server: Server, 
 async def test_an_unreadable_marker_counts_as_fenced(server: Server, guard: GuardClient) -> None:
     await guard.quit(2)
     guard.marker.write_text("")
-    await guard.ensure(2)
+    await guard.ensure(5)
     fired = guard.facts().fired
     assert fired is not None
     assert "is not readable" in fired.reason
@@ -310,11 +310,11 @@ async def test_an_unreadable_marker_counts_as_fenced(server: Server, guard: Guar
 async def test_the_marker_is_written_when_the_disk_lets_it(server: Server) -> None:
     state_dir = server.home / "state"
     guard = GuardClient(server.data_dir, state_dir, KILL_TIME_S, RealClock())
-    await guard.ensure(2)
-    await guard.kill("a test", 2)
+    await guard.ensure(5)
+    await guard.kill("a test", 5)
     assert guard.facts().fired is not None
     state_dir.mkdir()
-    await until(guard.marker.exists, "the marker", 2)
+    await until(guard.marker.exists, "the marker", 10)
     await guard.quit(2)
 
 
@@ -381,7 +381,7 @@ async def test_asked_politely_it_ends_only_while_nothing_depends_on_it(server: S
     assert guard.facts().armed
     await guard.disarm(TERM, 1)
     os.kill(guard_pid(guard), signal.SIGTERM)
-    await until(lambda: not guard.facts().alive, "its end", 1)
+    await until(lambda: not guard.facts().alive, "its end", 5)
 
 
 async def test_a_frozen_guard_leaves_an_order_unknown(server: Server, guard: GuardClient) -> None:
@@ -427,7 +427,7 @@ async def test_where_nothing_is_permitted_it_says_so_once_and_kills_all_the_same
         agent.connect("\0" + name)
         pid, _ = wire.peer(agent)
     await until(lambda: not server.members(), "the end of the tree", 5)
-    await until(lambda: "fenced" in log.read_text() and marker.exists(), "its last words", 2)
+    await until(lambda: "fenced" in log.read_text() and marker.exists(), "its last words", 10)
     os.kill(pid, signal.SIGKILL)
     said, report = log.read_text(), json.loads(marker.read_text())
     for lack in ("memory not locked", "OOM score not lowered", "no real-time priority"):
@@ -448,7 +448,7 @@ async def test_a_busy_tree_with_much_shared_memory_is_gone_as_fast(server: Serve
     permit_until = in_seconds(1)
     await guard.arm(TERM, permit_until, 1)
     gone_at = await until(lambda: not server.members(), "the end of the tree", 10)
-    assert 0 <= gone_at - permit_until < 3 * GONE_WITHIN_S, "generous: a bench measures what a quiet machine needs"
+    assert 0 <= gone_at - permit_until < 2 * GONE_WITHIN_S
 
 
 async def test_it_is_small_stands_alone_and_survives_nonsense(server: Server, guard: GuardClient) -> None:

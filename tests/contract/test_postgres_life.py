@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from haagent.core.facts import DataKind, Process
+from haagent.core.facts import DataKind, PostgresFacts, Process, WalSender
 from haagent.core.terms import Timeline
 from haagent.ports import Refused
 from haagent.postgres.adapter import PostgresAdapter
@@ -42,9 +42,8 @@ async def test_a_cluster_from_nothing_to_a_switchover(home: Path) -> None:
         old = await a_primary(home)
         new = await a_standby(home, old)
     assert shown == []
-    facts = await old.until(lambda facts: bool(facts.server and facts.server.senders))
+    facts = await old.until(lambda facts: [s.application_name for s in senders_of(facts)] == ["b"])
     assert facts.server is not None
-    assert facts.server.senders[0].application_name == "b"
     assert facts.server.senders[0].usename == REPLICATION.username
     assert [(slot.name, slot.active) for slot in facts.server.slots] == [("b", True)]
     assert new.progress[-1].percent == 100
@@ -72,6 +71,10 @@ async def test_a_cluster_from_nothing_to_a_switchover(home: Path) -> None:
     assert position is not None
     await old.until(lambda facts: facts.server is not None and facts.server.lsn >= position.lsn)
     assert await old.sql("SELECT n FROM kept") == [(1,)]
+
+
+def senders_of(facts: PostgresFacts) -> tuple[WalSender, ...]:
+    return facts.server.senders if facts.server else ()
 
 
 async def test_a_bootstrap_makes_the_roles_with_their_passwords(home: Path) -> None:
@@ -168,7 +171,9 @@ async def kill_and_restart(node: PgNode, other: PostgresAdapter) -> float:
     node.ends.clear()
     async with await node.connect() as busy:
         sleeping = asyncio.create_task(busy.execute("SELECT count(*) FROM generate_series(1, 1000000000)"))
-        await asyncio.sleep(0.1)
+        active = f"SELECT FROM pg_stat_activity WHERE pid = {busy.info.backend_pid} AND state = 'active'"
+        while not await node.sql(active):
+            await asyncio.sleep(0.01)  # one that is idle would end with its postmaster
         os.kill(facts.postmaster.pid, signal.SIGKILL)
         killed_at = time.monotonic()
         while len(node.ends) < 2 and time.monotonic() < killed_at + 5:
@@ -194,8 +199,7 @@ async def test_an_adopted_server_is_ruled_like_a_child(home: Path) -> None:
     node.adapter = node.agent()
     await node.until(lambda facts: facts.writable)
     await node.adapter.configure(replace(node.config, parameters={**node.config.parameters, "work_mem": "7MB"}))
-    await asyncio.sleep(0.1)
-    assert await node.sql("SHOW work_mem") == [("7MB",)]
+    await node.until_shows("work_mem", "7MB")
     with pytest.raises(Refused, match="still runs"):
         await node.adapter.start(node.config, primary=True)
     with pytest.raises(Refused, match="runs on"):
@@ -255,7 +259,7 @@ async def test_a_crash_of_a_backend_is_recovered_in_place(home: Path) -> None:
         while not seen[-1].writable or seen[-1].unreachable_since is not None:
             await asyncio.sleep(0.01)
             seen.append(await node.adapter.probe(2.0))
-            assert len(seen) < 500
+            assert len(seen) < 2000
     assert node.ends == []
     assert len({facts.postmaster for facts in seen}) == 1
 

@@ -54,9 +54,7 @@ async def test_a_standby_of_which_a_process_crashes_ends_and_a_primary_recovers_
         async with await standby.connect() as client:
             os.kill(client.info.backend_pid, signal.SIGKILL)
 
-    shown = [("off",)]
-    while await standby.sql("SHOW restart_after_crash") != shown:
-        await asyncio.sleep(0.05)
+    await standby.until_shows("restart_after_crash", "off")
     await crash()
     await standby.until(lambda facts: facts.postmaster is None)
     await standby.adapter.start(config, primary=False)
@@ -64,8 +62,7 @@ async def test_a_standby_of_which_a_process_crashes_ends_and_a_primary_recovers_
     await standby.adapter.promote(Timeline(1), Timeline(2))
     await standby.until(lambda facts: facts.writable)
     await standby.adapter.configure(standby.config)
-    while await standby.sql("SHOW restart_after_crash") == shown:
-        await asyncio.sleep(0.05)
+    await standby.until_shows("restart_after_crash", "on")
     postmaster = (await standby.adapter.probe(2.0)).postmaster
     await crash()
     again = await standby.until(lambda facts: facts.writable and facts.server is not None)
@@ -149,6 +146,7 @@ async def test_a_standby_whose_wal_is_gone_says_so(home: Path) -> None:
     not_made_yet = Lsn(there.own_lsn + (1 << 36))
     assert await gone_from(standby.settings, source.upstream, not_made_yet, 16 << 20) == ""
     await standby.stop()
+    await source.until(lambda facts: not any(slot.active for slot in slots_of(facts)))
     await source.adapter.sync_slots((), ("b",), {}, 5.0)
     for _ in range(6):
         await source.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 600000)), pg_switch_wal()")

@@ -57,7 +57,7 @@ class Machine:
         return self.heard
 
     async def hears(self, what: str) -> None:
-        until = waiting.now() + 3
+        until = waiting.now() + 10
         while not re.fullmatch(what, self.listen()):
             assert waiting.now() < until, f"heard {self.heard!r}, not {what!r}"
             await asyncio.sleep(0.01)
@@ -157,7 +157,7 @@ async def test_lost_on_the_way_it_says_so_and_a_later_try_takes_over(
     await watchdog.open(TTL, 1)
     machine.leave()
     watchdog.feed(lease_end(), TTL)
-    for _ in range(100):
+    for _ in range(500):
         if not watchdog.facts().open:
             break
         await asyncio.sleep(0.01)
@@ -186,7 +186,7 @@ async def test_a_driver_that_hangs_stalls_nobody(settings: WatchdogSettings, mac
     with pytest.raises(Unknown, match=r"has not answered for 0\.1 s: its driver hangs"):
         await watchdog.open(TTL, 0.1)
     watchdog.feed(lease_end(), TTL)
-    assert waiting.now() - began < 0.5
+    assert waiting.now() - began < 2
     assert "its driver hangs" in watchdog.facts().why
     os.close(os.open(machine.path, os.O_RDONLY | os.O_NONBLOCK))
 

@@ -76,8 +76,9 @@ def test_three_nodes_from_nothing(cluster: Cluster) -> None:
     roles = dict(primary.sql("SELECT rolname, rolreplication FROM pg_roles WHERE rolcanlogin"))
     assert {SUPERUSER, REPLICATION, REWIND} <= set(roles)
     assert roles[REPLICATION]
-    slots = {row[0] for row in primary.sql("SELECT slot_name FROM pg_replication_slots WHERE active")}
-    assert slots == {node.name for node in cluster.standbys()}
+    standbys = {(node.name,) for node in cluster.standbys()}
+    query = "SELECT slot_name FROM pg_replication_slots WHERE active"
+    wait_until(lambda: set(primary.sql(query)) == standbys, "standbys that stream from their slots", 10)
     for node in cluster.nodes:
         member = cluster.key(f"members/{node.name}")
         assert member is not None
@@ -96,7 +97,7 @@ def test_a_failed_bootstrap_makes_room_for_another(cluster: Cluster, program: Ag
 
         wait_until(aside, "a directory moved aside", 30)
         wait_until(lambda: beside.key("initialize") is None, "a released initialize key", 10, 0.02)
-        assert "false ended with exit code 1" in node.log.read_text()
+        wait_until(lambda: "false ended with exit code 1" in node.log.read_text(), "the reason in the log", 10)
         assert beside.writable() == []
 
 
@@ -149,7 +150,7 @@ def test_a_running_postgresql_is_adopted(cluster: Cluster, program: AgentProgram
         node.start()
         assert beside.primary() is node
         assert node.postmaster_pid() == pid
-        initialize = wait_until(lambda: beside.key("initialize"), "the initialize key", 5)
+        initialize = wait_until(lambda: beside.key("initialize"), "the initialize key", 15)
         leader = beside.key("leader")
         assert initialize.value == own
         assert leader is not None

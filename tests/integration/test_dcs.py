@@ -11,6 +11,9 @@ from tests.real.checkers import lost_rows
 from tests.real.cluster import Cluster
 from tests.real.waiting import now, wait_until
 
+GAP_S = 3.0
+"""HAProxy may look at the primary just while it has no key, and its writers at HAProxy; a failover takes a ttl."""
+
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
 def test_etcd_leader_lost(cluster: Cluster, number: signal.Signals) -> None:
@@ -30,10 +33,10 @@ def test_etcd_leader_lost(cluster: Cluster, number: signal.Signals) -> None:
         if number is signal.SIGKILL:
             member.process.reap(5)
             member.process.start()
-        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+        assert record.longest_gap("haproxy", at, now()).length_s < GAP_S
         cluster.wait_whole()
-    after = cluster.key("leader")
-    assert after is not None
+    # The thawed one may revoke the lease only now; whoever takes the key next is the one to be looked at.
+    after = wait_until(lambda: cluster.key("leader"), "the leader key", 10)
     assert after.value == primary.name
     assert primary.postmaster_pid() == postmaster
     assert cluster.key("history") == past
@@ -50,12 +53,11 @@ def test_keys_wiped_while_the_cluster_runs(cluster: Cluster) -> None:
         at = now()
         cluster.etcd.wipe()
         cluster.wait_whole()
-        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+        assert record.longest_gap("haproxy", at, now()).length_s < GAP_S
     assert cluster.primary() is primary
     assert (primary.status()["timeline"], primary.postmaster_pid()) == (timeline, postmaster)
-    after, config_after = cluster.key("initialize"), cluster.key("config")
-    assert after is not None
-    assert config_after is not None
+    after = wait_until(lambda: cluster.key("initialize"), "the initialize key", 10)
+    config_after = wait_until(lambda: cluster.key("config"), "the config key", 10)
     assert (after.value, config_after.value) == (initialize.value, config.value)
     assert lost_rows(record, cluster.rows()) == []
 
@@ -71,7 +73,7 @@ def test_new_settings_of_etcd_come_with_a_reload(cluster: Cluster) -> None:
     def moved() -> bool:
         return "etcd is reached by new settings" in primary.log.read_text()[said_before:]
 
-    wait_until(moved, "the reload", 5)
+    wait_until(moved, "the reload", 15)
     time.sleep(cluster.settings.ttl)
     after = cluster.key("leader")
     assert term is not None

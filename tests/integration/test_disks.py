@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,9 @@ SMALL = ClusterSettings(
     dcs={"postgresql": {"parameters": {"wal_log_hints": "on", "max_wal_size": "16MB", "min_wal_size": "5MB"}}},
     bootstrap={"initdb": [{"encoding": "UTF8"}, "data-checksums", "no-sync", {"wal-segsize": "1"}]},
 )
+
+BUSY_S = 5.0
+"""For a machine that is busy with other tests."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def test_full_disk_of_a_standby(small: tuple[Cluster, dict[str, Disk]]) -> None:
         at = now()
         made[standby.name].fill(1024 * 1024)
         wait_until(lambda: standby.rest("GET", "/replica").status == 503, "a full standby out of rotation", 10)
-        assert "bytes free, PostgreSQL needs" in why(standby)
+        wait_until(lambda: "bytes free, PostgreSQL needs" in why(standby), "the reason with numbers", 10)
         wait_until(lambda: '"haagent_disk":"full"' in published(cluster, standby), "etcd to be told", 10)
         made[standby.name].empty()
         wait_until(lambda: standby.rest("GET", "/replica").status == 200, "a standby in rotation again", 10)
@@ -93,9 +97,9 @@ def test_full_disk_of_the_primary(small: tuple[Cluster, dict[str, Disk]]) -> Non
         at = now()
         made[old.name].fill(512 * 1024)
         exhaust(old)
-        taker = cluster.primary(15, other_than=old)
+        taker = cluster.primary(20, other_than=old)
         cluster.wait_acknowledged(record, at, 10, "haproxy")
-        wait_until(lambda: "bytes free, PostgreSQL needs" in why(old), "the reason with numbers", 5)
+        wait_until(lambda: "bytes free, PostgreSQL needs" in why(old), "the reason with numbers", 10)
         time.sleep(3)
         assert old.log.read_text(errors="replace").count("started as a primary") == starts
         assert cluster.primary() is taker
@@ -112,10 +116,10 @@ def test_read_only_disk_of_the_primary(small: tuple[Cluster, dict[str, Disk]]) -
     with cluster.writing() as record:
         at = now()
         made[old.name].fail()
-        cluster.primary(15, other_than=old)
+        cluster.primary(20, other_than=old)
         first = cluster.wait_acknowledged(record, at + 0.5, 10, "haproxy")
-        assert first - at < 3 + 1 + 2 * SMALL.loop_wait + 3
-        wait_until(lambda: "Read-only file system" in why(old), "the reason", 5)
+        assert first - at < 3 + 1 + 2 * SMALL.loop_wait + BUSY_S
+        wait_until(lambda: "Read-only file system" in why(old), "the reason", 10)
         assert old.rest("GET", "/primary").status == 503
         old.stop()
         old.end()
@@ -131,12 +135,12 @@ def test_hanging_disk_of_the_primary(small: tuple[Cluster, dict[str, Disk]]) -> 
     cluster.wait_whole()
     old = cluster.primary()
     with cluster.writing() as record:
-        at = now()
         made[old.name].freeze()
+        at = now()
         try:
-            taker = cluster.primary(4 * SMALL.ttl, other_than=old)
+            taker = cluster.primary(6 * SMALL.ttl, other_than=old)
             cluster.wait_acknowledged(record, at + 0.5, 10, "haproxy")
-            assert now() - at < 3 + 2 * SMALL.ttl + 2 * SMALL.loop_wait + 3
+            assert now() - at < 3 + 2 * SMALL.ttl + 2 * SMALL.loop_wait + BUSY_S
             assert old.rest("GET", "/primary").status == 503
             assert old.rest("GET", "/liveness").status == 200
         finally:
@@ -155,9 +159,9 @@ def test_disk_pulled_from_under_the_primary(small: tuple[Cluster, dict[str, Disk
     with cluster.writing() as record:
         at = now()
         made[old.name].pull()
-        cluster.primary(15, other_than=old)
+        cluster.primary(20, other_than=old)
         cluster.wait_acknowledged(record, at + 0.5, 10, "haproxy")
-        wait_until(lambda: "not mounted" in why(old), "the reason", 5)
+        wait_until(lambda: "not mounted" in why(old), "the reason", 10)
         time.sleep(2)
         assert [path.name for path in made[old.name].at.iterdir() if path.name != "data.haagent"] == []
         made[old.name].mount()
@@ -176,7 +180,8 @@ def test_standby_whose_wal_is_gone_is_cloned_anew(small: tuple[Cluster, dict[str
     primary, away = cluster.primary(), cluster.standbys()[0]
     host = cluster.network.hosts[away.name]
     tight = {"max_slot_wal_keep_size": "2MB", "wal_keep_size": "16MB"}
-    assert primary.rest("PATCH", "/config", {"postgresql": {"parameters": tight}}).status == 200
+    said = len(primary.log.read_text(errors="replace"))
+    assert primary.rest("PATCH", "/config", {"postgresql": {"parameters": tight}}, timeout_s=10).status == 200
     try:
         shown = "SHOW max_slot_wal_keep_size"
         wait_until(lambda: primary.sql(shown) == [("2MB",)], "PostgreSQL to obey", 10)
@@ -184,13 +189,15 @@ def test_standby_whose_wal_is_gone_is_cloned_anew(small: tuple[Cluster, dict[str
         for _ in range(30):
             primary.sql("SELECT pg_logical_emit_message(false, 'test', repeat('x', 900000)), pg_switch_wal()")
         primary.sql("CHECKPOINT")
-        held = f"SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{away.name}'"
-        assert primary.sql(held) == [("lost",)], "the slot holds more than it may"
+        # The agent may have made a new slot of that name by now: PostgreSQL's log tells of the one that was lost.
+        told = primary.log.read_text(errors="replace")[said:]
+        assert re.search(rf'invalidating .*slot "{away.name}"', told), "the slot holds more than it may"
         host.heal()
-        wait_until(lambda: "has removed the WAL" in away.log.read_text(errors="replace"), "the reason", 25)
+        wait_until(lambda: "has removed the WAL" in away.log.read_text(errors="replace"), "the reason", 40)
         cluster.wait_whole()
         assert [path.name for path in away.place.data_dir.parent.glob("data.wal-gone.*")] != []
     finally:
         host.heal()
         back = dict.fromkeys(tight)
-        assert cluster.primary().rest("PATCH", "/config", {"postgresql": {"parameters": back}}).status == 200
+        undone = {"postgresql": {"parameters": back}}
+        assert cluster.primary().rest("PATCH", "/config", undone, timeout_s=10).status == 200

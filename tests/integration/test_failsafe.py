@@ -26,17 +26,23 @@ def _active(node: Node) -> bool:
     return node.status().get("failsafe_mode_is_active") is True
 
 
+def _taken(node: Node, names: set[str]) -> bool:
+    """Whether the node goes by that: by none when failsafe mode is off."""
+    reply = node.rest("GET", "/failsafe")
+    return set(reply.json) == names if reply.status == 200 else reply.status == 502 and not names
+
+
 def _turn(cluster: Cluster, on: bool) -> None:
     assert cluster.primary().rest("PATCH", "/config", {"failsafe_mode": on or None}).status == 200
     names = {node.name for node in cluster.nodes} if on else set[str]()
     wait_until(lambda: _named(cluster) == names, f"the failsafe key to name {sorted(names)}", 10)
+    wait_until(lambda: all(_taken(node, names) for node in cluster.nodes), "every node to know", 10)
 
 
 def test_failsafe_mode(cluster: Cluster) -> None:
     """Faults 23, 30, 34: commits go on while all members consent, and stop by the deadline when one does not."""
     _turn(cluster, on=True)
     try:
-        time.sleep(2 * cluster.settings.loop_wait)
         _all_of_etcd_goes(cluster)
         _etcd_goes_for_the_primary(cluster)
         _one_does_not_consent(cluster)
@@ -61,7 +67,7 @@ def _all_of_etcd_goes(cluster: Cluster) -> None:
         cluster.etcd.start()
         cluster.wait_whole()
         wait_until(lambda: not any(map(_active, cluster.nodes)), "failsafe mode to end", 15)
-        assert record.longest_gap("haproxy", at, now()).length_s < 2
+        assert record.longest_gap("haproxy", at, now()).length_s < 3
     assert (cluster.primary(), primary.postmaster_pid()) == (primary, postmaster)
     assert cluster.key("history") == history
     assert lost_rows(record, cluster.rows()) == []
@@ -75,7 +81,7 @@ def _etcd_goes_for_the_primary(cluster: Cluster) -> None:
     with cluster.writing("haproxy") as record:
         at = now()
         _host(cluster, primary.name).cut_off([_host(cluster, name) for name in ("etcd1", "etcd2", "etcd3")])
-        wait_until(lambda: cluster.key("leader") is None, "the leader key to expire", 2 * cluster.settings.ttl)
+        wait_until(lambda: cluster.key("leader") is None, "the leader key to expire", 4 * cluster.settings.ttl)
         time.sleep(2)
         assert cluster.key("leader") is None
         _host(cluster, primary.name).heal()
@@ -99,9 +105,9 @@ def _one_does_not_consent(cluster: Cluster) -> None:
         wait_until(lambda: _active(silenced), "failsafe mode at work", 2 * ttl)
         time.sleep(ttl)
         assert old.rest("GET", "/primary").status == 200
-        at = now()
         _host(cluster, silenced.name).block(silenced.place.rest_port, [_host(cluster, old.name)])
-        wait_until(lambda: old.rest("GET", "/primary").status == 503, "the primary to stop", ttl + 2)
+        at = now()  # until the block is in force it may consent once more
+        wait_until(lambda: old.rest("GET", "/primary").status == 503, "the primary to stop", 2 * ttl)
         # Its promise is over a ttl after the last request it saw; then whoever sees etcd may lead.
         cluster.wait_acknowledged(record, at + cluster.settings.fence_after, ttl + 10, "multihost")
         _host(cluster, silenced.name).heal()

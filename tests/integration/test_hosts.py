@@ -47,7 +47,7 @@ def test_power_loss_of_the_primary(cluster: Cluster) -> None:
             assert old.rest("GET", "/primary").status != 200
             time.sleep(0.05)
         cluster.wait_whole()
-    assert outage <= cluster.settings.ttl + 3
+    assert outage < 2 * cluster.settings.ttl  # of which a client may wait two seconds for the dead host
     assert cluster.primary() is third
     refused_rows_are_absent(record, cluster.rows())
 
@@ -59,9 +59,9 @@ def test_briefly_paused_host_changes_nothing(cluster: Cluster, freezer: Freezer)
     with cluster.writing() as record:
         at = now()
         freezer.freeze(primary.name, primary.pids)
-        time.sleep(0.4 * cluster.settings.ttl)
+        time.sleep(max(0.0, at + 0.4 * cluster.settings.ttl - now()))
         freezer.thaw(primary.name)
-        cluster.wait_acknowledged(record, at + 0.4 * cluster.settings.ttl, 5, "haproxy")
+        cluster.wait_acknowledged(record, at + 0.4 * cluster.settings.ttl, 10, "haproxy")
         cluster.wait_whole()
     after = cluster.key("leader")
     assert before is not None
@@ -104,8 +104,9 @@ def permits_seen(cluster: Cluster) -> Iterator[list[Permit]]:
     def look() -> None:
         while not over.wait(0.02):
             for name, page in pages.items():
+                at = now()  # before the look: what is in force after this instant may be longer, and is seen next time
                 if (until := read_page(page)) is not None:
-                    seen.append(Permit(name, now(), until))
+                    seen.append(Permit(name, at, until))
 
     thread = threading.Thread(target=look, name="permits")
     thread.start()
@@ -143,7 +144,7 @@ def led_or_fenced(cluster: Cluster) -> Iterator[Node]:
     print(f"{counted:g} stalls; the term of {old.name} was {'kept' if kept else 'lost'}")
     late = list(nothing_after_permit(record, permits))
     assert not late, "; ".join(map(str, late))
-    wait_until(lambda: stalls_told(old, said) == old.metric("haagent_stalls_total") - stalls, "stalls told of", 5)
+    wait_until(lambda: stalls_told(old, said) == old.metric("haagent_stalls_total") - stalls, "stalls told of", 10)
     rows = cluster.rows()
     refused_rows_are_absent(record, rows)
     if kept:
@@ -192,7 +193,7 @@ def test_postgresql_started_by_other_hands_before_the_agent(cluster: Cluster) ->
         assert old.sql("SELECT pg_is_in_recovery()") == [(False,)], "two are out of recovery, one of them is fenced"
         time.sleep(0.5)
         old.start()
-        wait_until(lambda: not alive(by_hand), "the end of the second primary", 15)
+        wait_until(lambda: not alive(by_hand), "the end of the second primary", 30)
         for _ in range(20):
             assert old.rest("GET", "/primary").status != 200
             time.sleep(0.05)
@@ -206,7 +207,7 @@ def test_all_hosts_restarted_in_random_order(cluster: Cluster) -> None:
     initialize = cluster.key("initialize")
     with cluster.writing() as record:
         time.sleep(1)
-    time.sleep(0.5)
+    cluster.wait_received()
     for node in cluster.nodes:
         node.power_off()
     seed = time.time_ns()
@@ -235,7 +236,7 @@ def test_power_loss_of_primary_and_etcd_leader_on_one_host(program: AgentProgram
             member.process.start()
             primary.power_on()
             cluster.wait_whole()
-        assert outage <= settings.ttl + 3
+        assert outage < 2 * settings.ttl  # of which a client may wait two seconds for the dead host
         refused_rows_are_absent(record, cluster.rows())
 
 
@@ -251,13 +252,14 @@ def test_next_agent_feeds_a_standby_that_was_started_while_nobody_led(cluster: C
     signal_file = waiting.place.data_dir / "standby.signal"
     signal_file.touch()
     waiting.own(signal_file)
-    others = [node for node in cluster.nodes if node is not waiting]
+    others, said_before = [node for node in cluster.nodes if node is not waiting], waiting.log.stat().st_size
     for node in others:
         node.power_off()
-    wait_until(lambda: cluster.key("leader") is None, "the leader key ends", cluster.settings.ttl + 10)
+    wait_until(lambda: cluster.key("leader") is None, "the leader key ends", cluster.settings.ttl + 15)
     waiting.power_on()
-    wait_until(lambda: waiting.postmaster_pid() is not None, "PostgreSQL is started", 15)
-    wait_until(lambda: "waiting for WAL to become available" in waiting.log.read_text()[-2000:], "it waits", 15)
+    wait_until(lambda: waiting.postmaster_pid() is not None, "PostgreSQL is started", 30)
+    words = "waiting for WAL to become available"
+    wait_until(lambda: words in waiting.log.read_text()[said_before:], "it waits", 15)
     postmaster = waiting.postmaster_pid()
     waiting.kill_agent()
     waiting.start()

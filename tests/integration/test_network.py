@@ -10,6 +10,9 @@ from tests.real.cluster import Cluster
 from tests.real.network import NamespacedHost
 from tests.real.waiting import now, wait_until
 
+MOMENT_S = 1.0
+"""So long a standby on a busy machine may be behind, and so much before and after a cut counts as the cut."""
+
 
 def _host(cluster: Cluster, name: str) -> NamespacedHost:
     assert cluster.network is not None
@@ -21,27 +24,29 @@ def test_leader_cut_off_from_all(cluster: Cluster) -> None:
     old = cluster.primary()
     inode, said_before = old.place.data_dir.stat().st_ino, old.log.stat().st_size
     with cluster.writing() as record:
-        time.sleep(0.5)
+        time.sleep(3 * MOMENT_S)
         at = now()
         _host(cluster, old.name).cut_off()
+        cut_at = now()
         taker = cluster.primary_seen_by_clients(cluster.settings.ttl + 10, other_than=old)
-        first = cluster.wait_acknowledged(record, at + cluster.settings.fence_after, 10, "haproxy")
+        first = cluster.wait_acknowledged(record, cut_at + cluster.settings.fence_after, 10, "haproxy")
         assert old.rest("GET", "/primary").status != 200
         _host(cluster, old.name).heal()
         cluster.wait_whole()
-    assert first - at <= cluster.settings.ttl + 3
+    assert first - at < 2 * cluster.settings.ttl
     assert cluster.primary() is taker
-    silent_after(record, old.name, at + cluster.settings.fence_after)
+    silent_after(record, old.name, cut_at + cluster.settings.fence_after)
     rows = cluster.rows()
     refused_rows_are_absent(record, rows)
     lost = set(lost_rows(record, rows))
     alone = [attempt for attempt in record.acknowledged(f"direct {old.name}") if attempt.number in lost]
     # Replication is asynchronous: a row acknowledged in the very moment of the cut may not have been streamed yet.
     elsewhere = lost - {attempt.number for attempt in alone}
-    late = {a.number for a in record.acknowledged() if a.number in elsewhere and abs(a.ended_at - at) > 0.5}
+    others = [attempt for attempt in record.acknowledged() if attempt.number in elsewhere]
+    late = [one.number for one in others if not at - MOMENT_S < one.ended_at < cut_at + MOMENT_S]
     assert not late, "a row was lost that the others could have had"
     assert alone, "the old primary wrote nothing alone: its history did not diverge, so no rewind was tried"
-    assert min(attempt.ended_at for attempt in alone) > at - 0.5
+    assert min(attempt.ended_at for attempt in alone) > at - MOMENT_S
     assert old.place.data_dir.stat().st_ino == inode, "the data directory was made anew, not rewound"
     assert "rewind" in old.log.read_text()[said_before:]
 
@@ -52,14 +57,15 @@ def test_leader_cut_off_from_etcd(cluster: Cluster) -> None:
     with cluster.writing() as record:
         at = now()
         _host(cluster, old.name).cut_off([_host(cluster, name) for name in ("etcd1", "etcd2", "etcd3")])
+        cut_at = now()
         taker = cluster.primary(cluster.settings.ttl + 10, other_than=old)
-        first = cluster.wait_acknowledged(record, at + cluster.settings.fence_after, 10, "haproxy")
+        first = cluster.wait_acknowledged(record, cut_at + cluster.settings.fence_after, 10, "haproxy")
         assert old.rest("GET", "/primary").status == 503
         _host(cluster, old.name).heal()
         cluster.wait_whole()
-    assert first - at <= cluster.settings.ttl + 3
+    assert first - at < 2 * cluster.settings.ttl
     assert cluster.primary() is taker
-    silent_after(record, old.name, at + cluster.settings.fence_after)
+    silent_after(record, old.name, cut_at + cluster.settings.fence_after)
     refused_rows_are_absent(record, cluster.rows())
 
 
@@ -71,7 +77,7 @@ def test_leader_cut_off_from_its_standbys(cluster: Cluster) -> None:
         _host(cluster, primary.name).cut_off([_host(cluster, node.name) for node in cluster.standbys()])
         time.sleep(cluster.settings.ttl + 2)
         _host(cluster, primary.name).heal()
-        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+        assert record.longest_gap("haproxy", at, now()).length_s < 3
         cluster.wait_whole()
     after = cluster.key("leader")
     assert term is not None
@@ -104,6 +110,7 @@ def test_a_member_that_comes_back_with_another_address(cluster: Cluster) -> None
 
     def moves_to(address: str) -> None:
         assert moved.stop() == 0
+        cluster.primary(other_than=moved)  # it may be back before the others have seen that it let the key go
         host.readdress(address)
         moved.place = replace(before, address=address)
         moved.write_config()

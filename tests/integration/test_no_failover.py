@@ -29,7 +29,8 @@ Fault = Callable[[Cluster, Node], AbstractContextManager[None]]
 Connection = psycopg.Connection[tuple[Any, ...]]
 FRESH_S = 10.0
 """How long an agent asks no name server again for what it knows."""
-LEAVE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'haagent'"
+LEAVE = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'haagent'"
+"""Waits for the end of the connection: until then it would be taken for the agent's next one."""
 
 
 def said(node: Node, text: str, since: int) -> bool:
@@ -74,8 +75,7 @@ def hanging_names(cluster: Cluster, leader: Node) -> Iterator[None]:
             for server in servers:
                 server.hangs = True
             time.sleep(FRESH_S)
-            member = cluster.etcd.leader()
-            assert member is not None
+            member = wait_until(cluster.etcd.leader, "an etcd leader", 10)
             member.process.kill()
             yield
             member.process.start()
@@ -164,7 +164,7 @@ def no_connection_left(cluster: Cluster, leader: Node) -> Iterator[None]:
         thread = threading.Thread(target=crowd, name="crowd")
         thread.start()
         try:
-            wait_until(shut_out, "the agent to be shut out", 30)
+            wait_until(shut_out, "the agent to be shut out", 60)
             yield
             assert not agent_in(operator), "the agent had a way in after all"
         finally:
@@ -214,8 +214,8 @@ def unlimited(cluster: Cluster) -> None:
 
     wait_until(done, "no limits", 20)
     for node in cluster.nodes:
-        with contextlib.suppress(OSError), node.connect() as operator:
-            operator.execute(LEAVE)
+        with contextlib.suppress(OSError):  # a standby may still have the limits
+            node.sql(LEAVE)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_leader_leads_on(cluster: Cluster, faults: list[Fault]) -> None:
     assert (after.value, after.create_revision) == (leader.name, term.create_revision)
     assert (leader.postmaster_pid(), leader.status()["timeline"]) == (postmaster, timeline)
     assert cluster.key("history") == past
-    assert gap_s < 2
+    assert gap_s < 3
     rows = cluster.rows()
     assert lost_rows(record, rows) == []
     refused_rows_are_absent(record, rows)

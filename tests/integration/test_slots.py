@@ -24,10 +24,10 @@ def slotted(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with two permanent slots; afterwards without."""
     primary = cluster.primary()
     primary.sql("CREATE TABLE IF NOT EXISTS fed (n int PRIMARY KEY)")
-    assert primary.rest("PATCH", "/config", {"slots": SLOTS}).status == 200
+    assert primary.rest("PATCH", "/config", {"slots": SLOTS}, timeout_s=10).status == 200
     yield cluster
     cluster.primary().sql("DROP TABLE fed")
-    cluster.primary().rest("PATCH", "/config", {"slots": None})
+    assert cluster.primary().rest("PATCH", "/config", {"slots": None}, timeout_s=10).status == 200
     wait_until(lambda: not any(slots(node).keys() & SLOTS.keys() for node in cluster.nodes), "no permanent slot", 20)
 
 
@@ -67,7 +67,7 @@ def test_permanent_slots_survive_a_switchover(slotted: Cluster) -> None:
     wait_until(lambda: ready(taker) and ready(third), "both slots on the standbys", 60, 0.5)
     old.sql(f"SELECT pg_replication_slot_advance('{STORE}', pg_current_wal_flush_lsn())")
     reached = slots(old)[STORE]["restart_lsn"]
-    wait_until(lambda: slots(third)[STORE]["restart_lsn"] == reached, "the physical slot to follow", 10)
+    wait_until(lambda: slots(third)[STORE]["restart_lsn"] == reached, "the physical slot to follow", 20)
     feed(old, 3, 4)
     reply = old.rest("POST", "/switchover", {"leader": old.name, "candidate": taker.name}, timeout_s=40)
     assert reply.status == 200, reply

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.real.checkers import lost_rows, refused_rows_are_absent
 from tests.real.cluster import Cluster
 from tests.real.node import Node
+from tests.real.processes import signal_all
 from tests.real.waiting import now, wait_until
 
 
@@ -52,7 +51,7 @@ def _refused(cluster: Cluster, candidate: Node) -> str:
         at = now()
         reply = primary.rest("POST", "/switchover", {"leader": primary.name, "candidate": candidate.name}, timeout_s=30)
         assert reply.status in (412, 503), reply
-        assert record.longest_gap("haproxy", at, now()).length_s < 1.5
+        assert record.longest_gap("haproxy", at, now()).length_s < 3
     after = cluster.key("leader")
     assert term is not None
     assert after is not None
@@ -86,13 +85,13 @@ def test_a_nofailover_candidate_is_refused(cluster: Cluster) -> None:
 @contextlib.contextmanager
 def _deaf(node: Node) -> Iterator[None]:
     """Freeze the node's WAL receiver meanwhile."""
-    receivers = [pid for pid in node.pids() if b"walreceiver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    receivers = [pid for (pid,) in node.sql("SELECT pid FROM pg_stat_wal_receiver")]
     assert len(receivers) == 1
-    os.kill(receivers[0], signal.SIGSTOP)
+    signal_all(receivers, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(receivers[0], signal.SIGCONT)
+        signal_all(receivers, signal.SIGCONT)
 
 
 def test_a_lagging_candidate_is_refused(cluster: Cluster) -> None:
@@ -120,28 +119,37 @@ def test_a_dead_candidate_is_refused(cluster: Cluster) -> None:
 
 def test_promotion_that_hangs_goes_to_the_other_standby(cluster: Cluster) -> None:
     """Fault 60: while restore_command hangs nothing is claimed; after primary_start_timeout another node is tried."""
-    old = cluster.primary()
-    stuck = min(cluster.standbys(), key=lambda node: node.name)
-    flag = stuck.place.directory / "hang"
+    old, standbys = cluster.primary(), cluster.standbys()
+    flags = {node: node.place.directory / "hang" for node in standbys}
     command = "while test -e ../hang; do sleep 0.2; done; false"
     limits = {"primary_start_timeout": 4, "postgresql": {"parameters": {"restore_command": command}}}
-    assert old.rest("PATCH", "/config", limits).status == 200
+    assert old.rest("PATCH", "/config", limits, timeout_s=10).status == 200
     try:
-        wait_until(lambda: stuck.sql("SHOW restore_command") == [(command,)], "the command in force", 10)
-        flag.touch()
+        shown = "SHOW restore_command"
+        wait_until(lambda: all(one.sql(shown) == [(command,)] for one in standbys), "the command in force", 15)
+        for flag in flags.values():
+            flag.touch()
         with cluster.writing() as record:
             at = now()
             old.power_off()
-            wait_until(lambda: (key := cluster.key("leader")) and key.value == stuck.name, "the stuck leader", 20)
+
+            def elected() -> Node | None:
+                leader = cluster.leader()
+                return None if leader is old else leader
+
+            # Either may be: who had received more when the cable was pulled. Then the other one hangs no more.
+            stuck = wait_until(elected, "the stuck leader", 20)
+            (other,) = [node for node in standbys if node is not stuck]
+            flags[other].unlink()
             assert stuck.rest("GET", "/primary").status == 503
-            taker = cluster.primary(25, other_than=stuck)
-            assert taker not in (old, stuck)
+            assert cluster.primary(30, other_than=stuck) is other
             cluster.wait_acknowledged(record, at + 1, 10, "haproxy")
-            flag.unlink()
+            flags[stuck].unlink()
             old.power_on()
             cluster.wait_whole()
         refused_rows_are_absent(record, cluster.rows())
     finally:
-        flag.unlink(missing_ok=True)
+        for flag in flags.values():
+            flag.unlink(missing_ok=True)
         back = {"primary_start_timeout": None, "postgresql": {"parameters": {"restore_command": None}}}
-        assert cluster.primary().rest("PATCH", "/config", back).status == 200
+        assert cluster.primary().rest("PATCH", "/config", back, timeout_s=10).status == 200

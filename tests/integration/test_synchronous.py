@@ -52,17 +52,14 @@ def _wait_synchronous(cluster: Cluster, timeout_s: float = 15) -> Node:
 @contextlib.contextmanager
 def _configured(cluster: Cluster, **settings: Any) -> Iterator[None]:
     """Change the dynamic configuration meanwhile."""
-    assert cluster.primary().rest("PATCH", "/config", settings).status == 200
+    assert cluster.primary().rest("PATCH", "/config", settings, timeout_s=10).status == 200
     try:
         yield
     finally:
-        for node in cluster.nodes:
-            if node.agent is None or not node.agent.running:
-                node.power_on()
-        cluster.wait_whole()
+        cluster.mend()  # after a test that failed: the mode must not stay on for those that follow
         undone = dict.fromkeys(settings)
-        assert cluster.primary().rest("PATCH", "/config", undone).status == 200
-        wait_until(lambda: _sync_key(cluster) is None, "the end of the synchronous mode", 10)
+        assert cluster.primary(60).rest("PATCH", "/config", undone, timeout_s=10).status == 200
+        wait_until(lambda: _sync_key(cluster) is None, "the end of the synchronous mode", 20)
 
 
 def _nothing_is_lost(cluster: Cluster, record: Record) -> None:
@@ -77,36 +74,41 @@ def test_the_mode_is_switched_on_and_off_at_run_time(cluster: Cluster) -> None:
         chosen = _wait_synchronous(cluster)
         (other,) = [node for node in cluster.standbys() if node is not chosen]
         primary = cluster.primary()
-        answers = {
-            (node.name, path): node.rest("GET", path).status
-            for node in cluster.nodes
-            for path in ("/sync", "/async", "/read-only-sync", "/quorum")
-        }
         good = {
-            path: {name for (name, at), code in answers.items() if at == path and code == 200} for _, path in answers
+            "/sync": {chosen},
+            "/async": {other},
+            "/read-only-sync": {primary, chosen},
+            "/quorum": set[Node](),
         }
-        assert good["/sync"] == {chosen.name}
-        assert good["/async"] == {other.name}
-        assert good["/read-only-sync"] == {primary.name, chosen.name}
-        assert good["/quorum"] == set()
-        members = {m["name"]: m["role"] for m in primary.rest("GET", "/cluster").json["members"]}
-        assert members == {primary.name: "leader", chosen.name: "sync_standby", other.name: "replica"}
+        roles = {primary.name: "leader", chosen.name: "sync_standby", other.name: "replica"}
+
+        def answering(path: str) -> set[Node]:
+            return {node for node in cluster.nodes if node.rest("GET", path).status == 200}
+
+        def listed() -> dict[str, str]:
+            return {member["name"]: member["role"] for member in primary.rest("GET", "/cluster").json["members"]}
+
+        # Each agent hears of the key in its own time.
+        wait_until(lambda: {path: answering(path) for path in good} == good, "the right answers to the checks", 10)
+        wait_until(lambda: listed() == roles, "the right roles in the list of members", 10)
         wait_until(lambda: chosen.status().get("sync_standby") is True, "the standby's word that it is one", 5)
-    wait_until(lambda: cluster.primary().sql(NAMES) == [("",)], "names taken back", 5)
+    wait_until(lambda: cluster.primary().sql(NAMES) == [("",)], "names taken back", 10)
 
 
 def test_commits_go_on_when_the_synchronous_standby_is_killed(cluster: Cluster) -> None:
-    """Fault 69: another takes its place within a second of its walsender's end; it may not be elected any more."""
+    """Fault 69: another takes its place soon after its walsender's end; it may not be elected any more."""
     with _configured(cluster, synchronous_mode=True):
         lost = _wait_synchronous(cluster)
         with cluster.writing("haproxy") as record:
             at = now()
             kill_all(lost.pids())
+            killed_at = now()
             lost.reap()
-            cluster.wait_acknowledged(record, at + 0.2, 5, "haproxy")
+            cluster.wait_acknowledged(record, killed_at, 10, "haproxy")
             assert _listed(cluster) != [lost]
             instead = _wait_synchronous(cluster)
-            assert record.longest_gap("haproxy", at - 0.2, now()).length_s < 1.0
+            # Long before its member key could have told that it is gone.
+            assert record.longest_gap("haproxy", at - 0.2, now()).length_s < cluster.settings.ttl / 2
         assert instead is not lost
         lost.start()
         cluster.wait_whole()
@@ -118,11 +120,13 @@ def test_a_synchronous_standby_is_let_go_before_it_stops(cluster: Cluster) -> No
     """Fault 70: asked to stop, it announces it; commits hardly pause, and it comes back."""
     with _configured(cluster, synchronous_mode=True):
         leaving = _wait_synchronous(cluster)
+        said = len(leaving.log.read_text(errors="replace"))
         with cluster.writing("haproxy") as record:
             at = now()
             assert leaving.stop() == 0
             time.sleep(0.3)
-            assert record.longest_gap("haproxy", at, now()).length_s < 0.7
+            assert record.longest_gap("haproxy", at, now()).length_s < 2
+        assert "row 508" in leaving.log.read_text(errors="replace")[said:], "it did not ask to be let go"
         assert leaving not in _listed(cluster)
         leaving.start()
         cluster.wait_whole()
@@ -160,7 +164,7 @@ def test_who_may_lack_commits_does_not_lead_by_itself(cluster: Cluster) -> None:
         assert reply.status == 200, reply
         assert reply.text.startswith(f'Successfully failed over to "{left.name}"; ')
         assert "may be lost" in reply.text
-        assert cluster.writable() == [left]
+        assert cluster.primary() is left
         assert _sync_key(cluster) == {"leader": left.name, "quorum": 0, "sync_standby": None}
         for node in (old, chosen):
             node.power_on()
@@ -207,18 +211,17 @@ def test_a_strict_cluster_waits_rather_than_commit_alone(cluster: Cluster) -> No
         chosen, primary = _wait_synchronous(cluster), cluster.primary()
         (other,) = [node for node in cluster.standbys() if node is not chosen]
         other.stop()
-        wait_until(lambda: len(primary.sql("SELECT pid FROM pg_stat_replication")) == 1, "one standby", 5)
+        wait_until(lambda: len(primary.sql("SELECT pid FROM pg_stat_replication")) == 1, "one standby", 10)
         with cluster.writing("haproxy") as record:
             kill_all(chosen.pids())
-            chosen.reap()
-            time.sleep(0.5)
             at = now()
+            chosen.reap()
             time.sleep(2)
-            assert record.acknowledged(since=at) == []
+            assert [attempt for attempt in record.acknowledged(since=at) if attempt.started_at >= at] == []
             assert primary.rest("GET", "/primary").status == 200
             assert primary.sql(NAMES) == [(f'"{chosen.name}"',)]
             other.start()
-            cluster.wait_acknowledged(record, at, 15, "haproxy")
+            cluster.wait_acknowledged(record, at, 30, "haproxy")
             chosen.start()
             cluster.wait_whole()
         _nothing_is_lost(cluster, record)
@@ -248,9 +251,9 @@ def test_a_quorum_elects_who_has_every_commit(cluster: Cluster) -> None:
     with _configured(cluster, synchronous_mode="quorum"):
         old, standbys = cluster.primary(), cluster.standbys()
         names = 'ANY 1 ("{}","{}")'.format(*(node.name for node in standbys))
-        wait_until(lambda: _settled(cluster, names, 1, standbys), "a quorum", 15)
+        wait_until(lambda: _settled(cluster, names, 1, standbys), "a quorum", 20)
         asked = "two that are of the quorum and know it"
-        wait_until(lambda: [n.rest("GET", "/quorum").status for n in cluster.nodes].count(200) == 2, asked, 5)
+        wait_until(lambda: [n.rest("GET", "/quorum").status for n in cluster.nodes].count(200) == 2, asked, 10)
         with cluster.writing() as record:
             time.sleep(0.5)
             at = now()

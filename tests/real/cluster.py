@@ -134,7 +134,10 @@ class Cluster:
         return [node for node in self.nodes if node is not primary]
 
     def complaints(self, expected: Sequence[Node] | None = None) -> list[str]:
-        """What keeps the cluster from being whole: one primary, all others streaming on its timeline, all agreed."""
+        """What keeps the cluster from being whole: one primary, all others streaming on its timeline, all agreed.
+
+        And nobody paused: a test that fails in maintenance mode must not leave that to the next.
+        """
         nodes = list(self.nodes if expected is None else expected)
         statuses = {node: node.status() for node in nodes}
         found = [f"{node.name} does not answer" for node, status in statuses.items() if not status]
@@ -157,7 +160,7 @@ class Cluster:
         return found
 
     def wait_whole(
-        self, timeout_s: float = 40, expected: Sequence[Node] | None = None, restarted: bool = False
+        self, timeout_s: float = 60, expected: Sequence[Node] | None = None, restarted: bool = False
     ) -> None:
         """Wait until there is no complaint left; AssertionError that lists them, at once when an agent has ended.
 
@@ -212,6 +215,12 @@ class Cluster:
             yield record
         one_node_at_a_time(record)
 
+    def wait_received(self, timeout_s: float = 10) -> None:
+        """Wait until every standby has all the WAL that there is."""
+        query = "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_lsn()"
+        others = len(self.nodes) - 1
+        wait_until(lambda: self.primary().sql(query)[0][0] == others, "standbys that lack no WAL", timeout_s)
+
     def rows(self) -> set[int]:
         """The numbers on the primary's disk."""
         return {row[0] for row in self.primary().sql("SELECT number FROM journal")}
@@ -235,6 +244,8 @@ def _unlike(node: Node, status: dict[str, Any], leader: dict[str, Any], leads: b
     found = []
     if status.get("state") not in ("running", "streaming"):
         found.append(f"{node.name} is {status.get('state')}")
+    if status.get("pause"):
+        found.append(f"{node.name} is paused")
     if not leads and status.get("replication_state") != "streaming":
         found.append(f"{node.name} replicates: {status.get('replication_state')}")
     if status.get("timeline") != leader.get("timeline"):

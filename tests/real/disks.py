@@ -44,10 +44,15 @@ class Disk:
         shutil.chown(self.at, user)
 
     def fill(self, leave: int) -> None:
-        """Leave so many bytes free."""
-        free = os.statvfs(self.at).f_bavail * os.statvfs(self.at).f_frsize
+        """Leave so many bytes free, though others write to it meanwhile."""
+        wait_until(lambda: self._filled(leave), "a full disk", 10)
+
+    def _filled(self, leave: int) -> bool:
+        """Try it, OSError when somebody took room between the look and the deed."""
         with self._ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, free - leave))
+            found = os.statvfs(self.at)
+            os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - leave))
+        return True
 
     def empty(self) -> None:
         """Take the ballast away."""

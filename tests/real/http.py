@@ -19,7 +19,9 @@ class Reply:
 
     @property
     def json(self) -> Any:
-        """The body, decoded."""
+        """The body, decoded; OSError when nothing came."""
+        if not self.status:
+            raise OSError(self.text)
         return json.loads(self.text)
 
 

@@ -70,13 +70,15 @@ class Node:
             shutil.chown(path, self.user, pwd.getpwnam(self.user).pw_gid)
 
     def write_config(self) -> None:
-        """Write the YAML file anew from what is set here."""
+        """Write the YAML file anew from what is set here; an agent that is just reading it never sees half of it."""
         content = node_config(self.settings, self.place, self.etcd, self.tags)
         for name, section in self.sections.items():
             content[name] = {**content.get(name, {}), **section}
-        self.config_file.write_text(yaml.safe_dump(content, sort_keys=False))
-        self.config_file.chmod(0o600)
-        self.own(self.config_file)
+        fresh = self.config_file.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(content, sort_keys=False))
+        fresh.chmod(0o600)
+        self.own(fresh)
+        fresh.replace(self.config_file)
 
     def reconfigure(self, **changes: Any) -> None:
         """Change the cluster settings this node is given, and write the file."""
@@ -195,7 +197,8 @@ class Node:
     def power_off(self) -> None:
         """The cable first, then every process at one stroke: nobody hears a farewell."""
         self.host.unplug()
-        kill_all(self.pids())
+        while left := set(filter(alive, self.pids())):  # a process may have been forked while they were counted
+            kill_all(left)
         self.reap()
 
     def power_on(self) -> None:

@@ -89,7 +89,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def kill_all(pids: Iterable[int], timeout_s: float = 5) -> None:
+def kill_all(pids: Iterable[int], timeout_s: float = 15) -> None:
     """End all at one stroke, as a power cut does: all frozen first, so that none sees another die."""
     targets = set(pids)
     signal_all(targets, signal.SIGSTOP)

@@ -34,7 +34,7 @@ class Shared:
         if self._cluster is not None:
             try:
                 self._cluster.mend()
-                self._cluster.wait_whole(15)
+                self._cluster.wait_whole(30)
             except (AssertionError, OSError):
                 self.end()
         if self._cluster is None:
@@ -49,7 +49,7 @@ class Shared:
             for node in cluster.nodes:
                 node.place = replace(node.place, bin_dir=bin_dir)
         try:
-            cluster.start()
+            cluster.start(120)
         except (AssertionError, OSError) as error:
             self._hopeless = str(error)
             self.end()

@@ -16,7 +16,7 @@ from haagent.dcs.kv import Kv
 from haagent.dcs.settings import EtcdSettings
 from tests.sim.world.etcd import Etcd, FakeKv, Link
 
-SOON_S = 3.0
+SOON_S = 5.0
 WAIT_S = 10.0
 """How long what a test does by other means than the code under test may take on a busy machine."""
 

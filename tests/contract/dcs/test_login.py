@@ -98,7 +98,7 @@ async def test_a_password_may_be_rotated_under_way(url: str, prefix: str, transp
         try:
             await asyncio.sleep(2.5 * TOKEN_TTL_S)
             with pytest.raises(Unreachable, match=r"login failed: .*check etcd3\.username and etcd3\.password"):
-                await a.renew("a", term, lease, 3.0)
+                await a.renew("a", term, lease, S)
             changing = asyncio.create_task(a.use(a_store(url, prefix, transport, password="rotated").kv()))
             await asyncio.sleep(0)
             await a.renew("a", term, lease, S)

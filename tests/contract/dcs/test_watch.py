@@ -89,7 +89,7 @@ async def test_no_event_is_lost_and_none_comes_twice(trial: Trial, real: RealSto
             beat = dcs.heartbeat()
             return beat is not None and beat.revision >= last
 
-        await ears.until(caught_up, "the last renewal", 5)
+        await ears.until(caught_up, "the last renewal", 15)
         heard = [event.kv.mod_revision for event in kv.events]
         assert heard == await truth(real.client(*endpoints[1:]), real.prefix, term, heard[-1])
         assert kv.watches >= 2
