@@ -175,8 +175,12 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     ),
     (
         PauseIsKept(),
-        [replace(writable(1, "a", 1)), forced("b"), replace(writable(9, "b", 2), paused=True)],
-        [replace(writable(500, "c", 3), paused=True)],
+        [
+            *(replace(writable(1, "a", 1)), forced("b"), replace(writable(9, "b", 2), paused=True)),
+            *(StateChanged(300, "c", "demoting", "promoting", 905), replace(writable(303, "c", 3), paused=True)),
+            StateChanged(303, "c", "promoting", "primary", 710),
+        ],
+        [replace(writable(500, "c", 4), paused=True)],
         "c was promoted in a pause",
     ),
     (
