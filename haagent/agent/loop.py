@@ -37,7 +37,7 @@ from haagent.core.facts import (
     WatchdogFacts,
 )
 from haagent.core.states import State
-from haagent.core.terms import Instant, LeaseId, Revision, Term
+from haagent.core.terms import Instant, Revision, Term
 
 log = logging.getLogger("haagent.loop")
 repeats = logging.getLogger("haagent.loop.repeats")
@@ -327,12 +327,9 @@ class Agent:
         for number in list(self._answers):
             self._answer(number, 503, why)
 
-    def _left_behind(self) -> tuple[Term, LeaseId] | None:
-        stored = self._ports.store.load()
-        term, lease_id = stored.get("term"), stored.get("lease_id")
-        if isinstance(term, int) and isinstance(lease_id, int):
-            return Term(term), LeaseId(lease_id)
-        return None
+    def _left_behind(self) -> Term | None:
+        term = self._ports.store.load().get("term")
+        return Term(term) if isinstance(term, int) else None
 
     def _blank(self) -> View:
         settings = self._settings

@@ -113,7 +113,7 @@ class Performer:
     async def campaign(self, action: a.Campaign) -> Term:
         with self.hands.promises.campaign():
             term = await self.hands.keeper.campaign(action.grounds)
-        await self.ports.store.keep(term=int(term), lease_id=int(self.hands.keeper.facts().lease_id or 0))
+        await self.ports.store.keep(term=int(term))
         return term
 
     async def remember_failsafe(self, action: a.RememberFailsafe) -> None:

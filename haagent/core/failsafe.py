@@ -182,7 +182,7 @@ def _newer(v: View, asked: Promise) -> str | None:
     beat, before = v.cluster.heartbeat, v.failsafe.promise
     # What an earlier agent led is older than any leader key seen since; if etcd was made anew its number says nothing.
     own = v.memory.resumable if beat is None else None
-    terms = (beat.term if beat else None, before.term if before else None, own[0] if own else None)
+    terms = (beat.term if beat else None, before.term if before else None, own)
     latest = max((int(term) for term in terms if term is not None), default=0)
     if asked.term is not None and int(asked.term) < latest:
         return f"term {asked.term} is over: this node knows of term {latest}"

@@ -111,7 +111,7 @@ def unprotected(v: View) -> bool:
 
 def resumable(v: View) -> bool:
     """The leader key's term is the one that this node's previous agent held."""
-    return v.leader is not None and v.memory.resumable == (v.leader.term, v.leader.lease_id)
+    return v.leader is not None and v.memory.resumable == v.leader.term
 
 
 def guardless(v: View) -> bool:

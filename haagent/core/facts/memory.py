@@ -161,8 +161,8 @@ class Memory:
     """How often PostgreSQL was started anew because it did not follow a leader whose history it is a part of."""
     history_of: Timeline | None = None
     """The timeline whose history this agent last published."""
-    resumable: tuple[Term, LeaseId] | None = None
-    """The term and lease of this node's previous agent, as its local store has them."""
+    resumable: Term | None = None
+    """The term of this node's previous agent, as its local store has it; its lease may have changed since."""
     sync_revision: Revision | None = None
     """The revision of the ``sync`` key as this agent last wrote it; None when it may have a write under way."""
     sync_names: InForce | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from haagent.core import conditions as c
 from haagent.core import disks, failsafe, publish, stalls
-from haagent.core.actions import Action, ClearGuard, Compare, EnsureGuard, Rewind, StartStandby
+from haagent.core.actions import Action, ClearGuard, Compare, DisarmGuard, EnsureGuard, Rewind, StartStandby
 from haagent.core.facts import Goal, Upstream, View
 from haagent.core.orders.stopping import stopper
 from haagent.core.orders.words import Orders, backing_off, goal_after_start, job_error, job_used, role_callback
@@ -21,9 +21,10 @@ SOURCE_AWAY_S = 5.0
 def start_standby(v: View) -> Orders:
     source = c.upstream(v)
     where = f"streaming from {source.name} at {source.host}:{source.port}" if source else "read-only, without upstream"
-    # A guard that this agent has not spoken to yet may have fired, and would kill whatever is started.
-    clear: tuple[Action, ...] = () if v.guard.alive and not v.guard.fired else (EnsureGuard(), ClearGuard())
-    return Orders((*clear, StartStandby(publish.server_config(v, source))), {"goal": goal_after_start(v)}, detail=where)
+    # A guard that this agent has not spoken to yet may have fired, or be about to, and would kill whatever is started.
+    idle = v.guard.alive and not v.guard.fired and not v.guard.armed
+    calm: tuple[Action, ...] = () if idle else (EnsureGuard(), ClearGuard(), DisarmGuard())
+    return Orders((*calm, StartStandby(publish.server_config(v, source))), {"goal": goal_after_start(v)}, detail=where)
 
 
 def start_failed(v: View) -> Orders:

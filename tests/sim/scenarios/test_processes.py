@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.sim.scenarios.scene import Scene, play
-from tests.sim.world.events import Fenced, Readonly
+from tests.sim.world.events import Fenced, LeaderKeyChanged, Readonly
 
 
 def test_an_agent_killed_and_restarted_within_the_ttl_changes_nothing() -> None:
@@ -16,6 +16,37 @@ def test_an_agent_killed_and_restarted_within_the_ttl_changes_nothing() -> None:
         assert (s.leader, s.pid(leader)) == (leader, pid)
         assert s.leaders_since(began) == []
         assert s.whole()
+
+    play(script)
+
+
+def test_an_agent_killed_after_a_change_of_the_ttl_changes_nothing_either() -> None:
+    """Fault 1: the leader key hangs on another lease than the one that it was won with."""
+
+    async def script(s: Scene) -> None:
+        leader, pid, began = s.leader, s.pid(s.leader), s.now
+        s.world.operators.patch(leader, {"ttl": 20.0})
+        await s.until(lambda: any(event.ttl == 20 for event in s.since(began, LeaderKeyChanged)), 10)
+        s.do("kill agent", leader, 3)
+        await s.wait(60)
+        assert (s.leader, s.pid(leader)) == (leader, pid)
+        assert s.leaders_since(began) == []
+        assert s.whole()
+
+    play(script)
+
+
+def test_a_guard_of_the_past_leaves_the_standby_alone() -> None:
+    """The next agent finds nothing of the term that was led, and starts a standby before the old permit ends."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.do("kill agent", leader, 1)
+        await s.wait(0.1)
+        s.host(leader).stored.clear()
+        await s.wait(60)
+        assert s.since(began, Fenced) == []
+        await s.until_whole()
 
     play(script)
 

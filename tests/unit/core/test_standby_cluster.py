@@ -46,7 +46,7 @@ from haagent.core.facts import (
 )
 from haagent.core.publish import clone_source, wire_role
 from haagent.core.states import State
-from haagent.core.terms import LeaseId, Lsn, Revision, Timeline, later
+from haagent.core.terms import Lsn, Revision, Timeline, later
 from tests.builders import (
     LSN,
     NOW,
@@ -326,7 +326,7 @@ def test_a_node_copies_the_remote_primary_itself_when_nobody_has_led_for_long() 
 
 
 def test_an_agent_that_is_started_anew_goes_on_with_its_lease() -> None:
-    view = a_standby_leader(memory=a_memory(State.FENCED, told_role="", resumable=(TERM, LeaseId(1))))
+    view = a_standby_leader(memory=a_memory(State.FENCED, told_role="", resumable=TERM))
     plan = decide(view)
     assert (plan.row, plan.memory.state) == (1006, State.STANDBY_LEADER)
     assert not actions(view, Callback)

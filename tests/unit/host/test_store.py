@@ -15,8 +15,8 @@ from haagent.host.store import FileStore
 
 
 async def test_what_was_saved_is_loaded_by_the_next_agent(tmp_path: Path) -> None:
-    await FileStore(tmp_path).keep(term=7, lease_id=1234)
-    assert FileStore(tmp_path).load() == {"term": 7, "lease_id": 1234}
+    await FileStore(tmp_path).keep(term=7, watchdog=1234)
+    assert FileStore(tmp_path).load() == {"term": 7, "watchdog": 1234}
     assert (tmp_path / "agent.json").stat().st_mode & 0o777 == 0o600
 
 
@@ -76,5 +76,5 @@ async def test_a_disk_that_hangs_collects_no_threads(tmp_path: Path, monkeypatch
     assert threading.active_count() - before == 2
     await asyncio.to_thread((tmp_path / "agent.new").read_text)
     monkeypatch.setattr("haagent.host.store.PATIENCE_S", 2)
-    assert await store.keep(lease_id=1)
-    assert FileStore(tmp_path).load() == {"term": 9, "lease_id": 1}
+    assert await store.keep(watchdog=1)
+    assert FileStore(tmp_path).load() == {"term": 9, "watchdog": 1}
