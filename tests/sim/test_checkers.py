@@ -238,6 +238,16 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
     ),
     (
         SynchronousCommitsLast(),
+        [
+            *(KeyWritten(0, "etcd", "sync", "restore"), sync_key("a"), acked(1, "a", 1, 1)),
+            *(Corrupted(2, "b", "a", Lsn(5)), writable(3, "b", 2, 2)),
+            *(sync_key("a"), acked(4, "a", 3, 2)),
+        ],
+        [writable(5, "c", 4, 4)],
+        "c leads without 1",
+    ),
+    (
+        SynchronousCommitsLast(),
         [acked(0, "a", 1, 8), sync_key("a"), acked(1, "a", 1, 1), writable(3, "b", 2, 2, [1])],
         [writable(4, "c", 3, 3, [8])],
         "c leads without 1",

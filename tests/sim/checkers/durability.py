@@ -4,7 +4,8 @@ When operators change the mode, the promise begins anew with the next word of th
 A wiped or restored etcd forgets who may be elected: what was acknowledged before is then promised no more, nor what is
 until the leader has written that key again. Nor is what a server acknowledges that other hands made writable, or whose
 node believes the cluster paused; nor does it hold for a standby that streamed onto a history which other hands had
-parted from its own, and confirmed what it did not have. The rest holds for all commits acknowledged while there is a
+parted from its own, or that had got the same number in an etcd since wiped or set back, and confirmed what it did not
+have. The rest holds for all commits acknowledged while there is a
 ``sync`` key, whether standbys were waited for or not: with none to wait for, nobody else may be elected. And whether
 the key names the node that acknowledged them or not: before a primary is writable it must have put its name there, lest
 its predecessor and those whom that one listed are elected without it.
@@ -27,10 +28,12 @@ class SynchronousCommitsLast(Checker):
         self._mode: object = None
         self._forced: set[str] = set()
         self._spoilt: set[str] = set()
+        self._claims_lost = False
 
     def see(self, event: Event) -> str | None:
         if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
             self._acked.clear()
+            self._claims_lost = True
         if isinstance(event, KeyWritten) and event.key == "config" and event.value != "(deleted)":
             mode, self._mode = self._mode, json.loads(event.value).get("synchronous_mode")
             if mode != self._mode:
@@ -43,7 +46,7 @@ class SynchronousCommitsLast(Checker):
             wish = json.loads(event.value)
             if wish.get("member") and not wish.get("leader"):
                 self._forced.add(wish["member"])
-        elif isinstance(event, Corrupted) and event.by_hand:
+        elif isinstance(event, Corrupted) and (event.by_hand or self._claims_lost):
             self._spoilt.add(event.where)
         elif isinstance(event, Acked) and self._promised and not event.void:
             self._acked[event.uid] = event.commit
