@@ -110,7 +110,8 @@ class Agent:
         self._memory = Memory(
             state=State.FENCED,
             since=ports.clock.now(),
-            resumable=self._left_behind(),
+            led_before=self._left_behind("term"),
+            gave_up=self._left_behind("gave_up"),
             failsafe_known=failsafe.kept(ports.store.load().get("failsafe")),
             standing=stray.kept(ports.store.load().get("standing")),
         )
@@ -327,8 +328,8 @@ class Agent:
         for number in list(self._answers):
             self._answer(number, 503, why)
 
-    def _left_behind(self) -> Term | None:
-        term = self._ports.store.load().get("term")
+    def _left_behind(self, name: str) -> Term | None:
+        term = self._ports.store.load().get(name)
         return Term(term) if isinstance(term, int) else None
 
     def _blank(self) -> View:

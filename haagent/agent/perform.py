@@ -141,6 +141,8 @@ class Performer:
         await self.hands.keeper.resume(action.term, action.lease_id)
 
     async def resign(self, action: a.Resign) -> None:
+        # It may be carried out long after this agent has ended: the next one must not go on with that term.
+        await self.ports.store.keep(gave_up=int(action.term))
         await self.hands.keeper.resign(action.term)
         log.info("the leader key of term %s was given up", action.term)
 

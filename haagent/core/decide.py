@@ -77,6 +77,8 @@ def decide(v: View) -> Plan:
         actions += publish.member_if_changed(after)
         if not v.guard.alive and row.to in (State.STANDBY, State.STANDBY_LEADER, State.PRIMARY):
             actions += (EnsureGuard(),)
+        if row.to in (State.STANDBY, State.STANDBY_LEADER) and conditions.unwritable(v) and not _disarmed(v):
+            actions += (DisarmGuard(),)
         if _asks_in_vain(v, row):
             actions += (CancelJob(),)
     else:
@@ -125,6 +127,11 @@ def _asks_in_vain(v: View, row: Row) -> bool:
     """``pre_promote`` still runs for a candidacy that ends: the next one would wait for it."""
     ends = v.state is State.CANDIDATE and row.to is not State.CANDIDATE
     return ends and v.job is not None and v.job.kind == "pre_promote" and not v.job.done
+
+
+def _disarmed(v: View) -> bool:
+    """No permit of the past is enforced here any more; a guard not spoken to yet may hold one."""
+    return v.guard.alive and not v.guard.armed
 
 
 def _last_words(v: View, actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -181,7 +181,7 @@ def _newer(v: View, asked: Promise) -> str | None:
         return f"{v.leader.name} holds the leader key by term {v.leader.term}"
     beat, before = v.cluster.heartbeat, v.failsafe.promise
     # What an earlier agent led is older than any leader key seen since; if etcd was made anew its number says nothing.
-    own = v.memory.resumable if beat is None else None
+    own = v.memory.led_before if beat is None else None
     terms = (beat.term if beat else None, before.term if before else None, own)
     latest = max((int(term) for term in terms if term is not None), default=0)
     if asked.term is not None and int(asked.term) < latest:

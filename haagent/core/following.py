@@ -10,7 +10,6 @@ from haagent.core.actions import (
     Action,
     Callback,
     Clone,
-    DisarmGuard,
     EnsureGuard,
     FinishInitialize,
     PutConfig,
@@ -73,8 +72,7 @@ def begin(v: View) -> Orders:
 
 
 def lead(v: View) -> Orders:
-    disarm: tuple[Action, ...] = (DisarmGuard(),) if v.guard.armed else ()
-    return Orders((*publish.led_from_afar(v), *publish.request_done(v), *disarm), {}, _whom(v) + stalls.why(v))
+    return Orders((*publish.led_from_afar(v), *publish.request_done(v)), {}, _whom(v) + stalls.why(v))
 
 
 def _whom(v: View) -> str:

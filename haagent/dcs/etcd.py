@@ -58,9 +58,13 @@ class EtcdDcs:
     async def snapshot(self, timeout: float) -> Snapshot:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
+        stale: str | None = None
         while True:
             floor = self._fresh.floor
-            reply = await self._kv.range(self._prefix, max(0.0, deadline - loop.time()), prefix=True)
+            try:
+                reply = await self._kv.range(self._prefix, max(0.0, deadline - loop.time()), prefix=True)
+            except Unreachable as error:
+                raise Unreachable(stale or str(error)) from error
             stale = self._fresh.judge(reply, floor)
             if stale is None:
                 break
@@ -93,7 +97,7 @@ class EtcdDcs:
         await self._kv.keepalive(lease, timeout)
 
     async def campaign(self, name: str, lease: LeaseId, timeout: float, grounds: Grounds | None = None) -> Term:
-        leader = self._key(keys.LEADER)
+        leader, until = self._key(keys.LEADER), _now() + timeout
         value = name.encode()
         when = [_absent(leader)]
         if grounds is not None:
@@ -109,7 +113,9 @@ class EtcdDcs:
                 f"(failsafe revision {grounds.failsafe}, sync {grounds.sync}, claimed {grounds.claimed})"
             )
         if held is not None and held.value == value and held.lease == lease:
-            return Term(held.create_revision)
+            term = Term(held.create_revision)
+            await self._rewrite(name, term, lease, lease, until - _now())
+            return term
         raise Refused(f"the leader key was not to be had: {_holder(held)}")
 
     async def renew(
@@ -134,14 +140,15 @@ class EtcdDcs:
         return proof.result()
 
     async def _rewrite(self, name: str, term: Term, lease: LeaseId, present: LeaseId, timeout: float) -> Revision:
-        leader = self._key(keys.LEADER)
+        """Write the leader key, surely in this call: standbys count from the last write, whoever reads it and when."""
+        leader, until = self._key(keys.LEADER), _now() + timeout
         ours = [Compare(leader, Target.CREATE, term), Compare(leader, Target.LEASE, present)]
         reply = await self._txn(ours, [Put(leader, name.encode(), lease)], [leader], timeout)
         there = reply.key(leader)
         if reply.succeeded:
             return Revision(reply.revision)
         if lease != present and there is not None and (there.create_revision, there.lease) == (term, lease):
-            return Revision(there.mod_revision)
+            return await self._rewrite(name, term, lease, lease, until - _now())
         raise Refused(f"the leader key of term {term} under lease {present:x} is lost: {_holder(there)}")
 
     async def resign(self, term: Term, timeout: float) -> None:
@@ -379,6 +386,10 @@ class EtcdDcs:
         if broken is not None and broken != self._broken_config:
             log.error("%s is no JSON object; write it anew: haagent-ctl edit-config", self._key(keys.CONFIG))
         self._broken_config = broken
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _absent(key: str) -> Compare:

@@ -140,11 +140,11 @@ from haagent.core.conditions.postgres import (
 )
 from haagent.core.conditions.protection import (
     ESCALATE_S,
+    UNFENCED,
     WATCHDOG_RETRY_S,
     demote_due,
     fence_allows,
     fence_missing,
-    fence_unloaded,
     guard_armed,
     guard_fired,
     guard_met,
@@ -181,6 +181,7 @@ __all__ = [
     "REMOTE_TRIES",
     "STRANDED_LONGEST_S",
     "STRANDED_S",
+    "UNFENCED",
     "WATCHDOG_RETRY_S",
     "Condition",
     "answers",
@@ -201,7 +202,6 @@ __all__ = [
     "eligible",
     "fence_allows",
     "fence_missing",
-    "fence_unloaded",
     "follows_elsewhere",
     "foreign_system",
     "goal_is",

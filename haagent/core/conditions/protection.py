@@ -9,6 +9,9 @@ WATCHDOG_RETRY_S = 5.0
 """How long after a vain try a watchdog device is tried again."""
 
 
+UNFENCED = "this PostgreSQL was started without it"
+"""Before the commit fence was installed, or by other hands."""
+
 ESCALATE_S = 0.6
 """An orderly stop becomes an immediate one this long before the permit ends."""
 
@@ -92,16 +95,10 @@ def fence_missing(v: View) -> str | None:
         return None
     if not v.fence.installed:
         return f"postgresql.commit_fence is required, but {v.fence.why or 'it is not installed'}"
-    unloaded = fence_unloaded(v)
-    return f"postgresql.commit_fence is required, but {unloaded}" if unloaded else None
-
-
-def fence_unloaded(v: View) -> str | None:
-    """That PostgreSQL was started before the commit fence was installed, or by other hands, in words."""
     server = v.postgres.server
     if not v.postgres.running or server is None or server.stale or server.fenced:
         return None
-    return "this PostgreSQL was started without it"
+    return f"postgresql.commit_fence is required, but {UNFENCED}"
 
 
 def unprotected(v: View) -> bool:
@@ -110,8 +107,8 @@ def unprotected(v: View) -> bool:
 
 
 def resumable(v: View) -> bool:
-    """The leader key's term is the one that this node's previous agent held."""
-    return v.leader is not None and v.memory.resumable == v.leader.term
+    """The leader key's term is the one that this node's previous agent held, and was not about to give up."""
+    return v.leader is not None and v.memory.led_before == v.leader.term != v.memory.gave_up
 
 
 def guardless(v: View) -> bool:

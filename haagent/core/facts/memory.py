@@ -161,8 +161,10 @@ class Memory:
     """How often PostgreSQL was started anew because it did not follow a leader whose history it is a part of."""
     history_of: Timeline | None = None
     """The timeline whose history this agent last published."""
-    resumable: Term | None = None
+    led_before: Term | None = None
     """The term of this node's previous agent, as its local store has it; its lease may have changed since."""
+    gave_up: Term | None = None
+    """The term that it was giving up: that may happen yet."""
     sync_revision: Revision | None = None
     """The revision of the ``sync`` key as this agent last wrote it; None when it may have a write under way."""
     sync_names: InForce | None = None

@@ -63,8 +63,8 @@ def commit_fence(f: NodeFacts) -> Finding:
             return problem(name, f"{text}; it is required, so this node may not lead", install)
         return warning(name, f"{text}: agent and guard frozen together leave commits past the permit possible", install)
     server = f.view.postgres.server if f.view else None
-    if f.view is not None and (unloaded := c.fence_unloaded(f.view)):
-        text = f"it is installed, but {unloaded}"
+    if server is not None and not server.fenced:
+        text = f"it is installed, but {c.UNFENCED}"
         if mode == "required":
             return problem(name, f"{text}; it is required, so this node may not become leader", restart)
         return warning(name, text, restart)

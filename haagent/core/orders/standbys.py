@@ -23,7 +23,8 @@ def start_standby(v: View) -> Orders:
     where = f"streaming from {source.name} at {source.host}:{source.port}" if source else "read-only, without upstream"
     # A guard that this agent has not spoken to yet may have fired, or be about to, and would kill whatever is started.
     idle = v.guard.alive and not v.guard.fired and not v.guard.armed
-    calm: tuple[Action, ...] = () if idle else (EnsureGuard(), ClearGuard(), DisarmGuard())
+    disarm: tuple[Action, ...] = (DisarmGuard(),) if c.unwritable(v) else ()
+    calm: tuple[Action, ...] = () if idle else (EnsureGuard(), *disarm, ClearGuard())
     return Orders((*calm, StartStandby(publish.server_config(v, source))), {"goal": goal_after_start(v)}, detail=where)
 
 

@@ -60,7 +60,12 @@ async def test_one_campaign_wins(store: Store) -> None:
 async def test_a_campaign_knows_its_own_success(store: Store) -> None:
     a = store.dcs()
     lease, term = await elect(a)
+    won = await leader(store)
     assert await a.campaign("a", lease, S) == term
+    again = await leader(store)
+    assert won is not None
+    assert again is not None
+    assert again.revision > won.revision, "what was won before is no proof: it is written anew"
     await refused(a.campaign("a", await a.open_lease(10, S), S), "a holds it")
 
 
@@ -119,7 +124,9 @@ async def test_the_key_moves_to_another_lease_in_the_same_term(store: Store) -> 
     new = await a.open_lease(20, S)
     revision = await a.renew("a", term, new, S, old)
     assert await leader(store) == LeaderKey("a", term, revision, new)
-    assert await a.renew("a", term, new, S, old) == revision
+    again = await a.renew("a", term, new, S, old)
+    assert again > revision, "what was done before is no proof: it is written anew"
+    assert await leader(store) == LeaderKey("a", term, again, new)
     await refused(a.renew("a", term, old, S), f"of term {term} under lease {old:x} is lost: a holds it")
     await store.kv().revoke(old, S)
     await a.renew("a", term, new, S)

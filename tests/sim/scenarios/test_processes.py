@@ -51,6 +51,33 @@ def test_a_guard_of_the_past_leaves_the_standby_alone() -> None:
     play(script)
 
 
+def test_a_guard_of_the_past_leaves_a_standby_alone_that_other_hands_started() -> None:
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.do("etcd down", "etcd", 40)
+        s.do("kill agent", leader, 1.5)
+        s.do("restart as standby", leader)
+        await s.wait(60)
+        assert s.since(began, Fenced) == []
+        await s.until_whole()
+
+    play(script)
+
+
+def test_a_term_that_was_being_given_up_is_not_resumed() -> None:
+    """Fault 1: the agent is killed with its resignation on the way, which may arrive when the next one leads by it."""
+
+    async def script(s: Scene) -> None:
+        leader, began = s.leader, s.now
+        s.host(leader).stored["gave_up"] = s.host(leader).stored["term"]
+        s.do("kill agent", leader, 2)
+        await s.until(lambda: bool(s.leaders_since(began)), 30)
+        await s.wait(30)
+        await s.until_whole()
+
+    play(script)
+
+
 def test_an_agent_killed_for_good_is_fenced_and_followed_by_one_new_leader() -> None:
     """Fault 2."""
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 from unittest.mock import AsyncMock, MagicMock, Mock
 
 from haagent.agent.perform import Hands, Performer, Ports
-from haagent.core.actions import Depose, PutFailsafe, RememberFailsafe
+from haagent.core.actions import Depose, PutFailsafe, RememberFailsafe, Resign
 from haagent.core.facts import Failure, KnownMembers
 from haagent.core.terms import Revision, Term
 from haagent.ports import Refused
@@ -24,6 +24,14 @@ async def test_no_commit_is_accepted_any_more_under_a_past_term_before_its_key_i
     dcs = Mock(depose=AsyncMock(side_effect=lambda *_: done.append("depose")))
     await a_performer(dcs=dcs, fence=fence).perform([Depose(Revision(9), Term(7))])
     assert done == ["refuse 7", "depose"]
+
+
+async def test_the_next_agent_knows_of_a_term_that_is_being_given_up_before_it_is() -> None:
+    done: list[str] = []
+    store = Mock(keep=AsyncMock(side_effect=lambda **kept: done.append(f"keep {kept}")))
+    keeper = Mock(resign=AsyncMock(side_effect=lambda _: done.append("resign")))
+    await a_performer(Mock(keeper=keeper), store=store).perform([Resign(Term(7))])
+    assert done == ["keep {'gave_up': 7}", "resign"]
 
 
 async def test_the_key_of_another_says_nothing_about_this_node_s_commits() -> None:

@@ -134,8 +134,8 @@ def test_a_promise_is_never_shortened_by_a_later_one() -> None:
         (replica(postgres=stopped()), 200),
         (replica(cluster=named("a", "b", "c", leader="c")), 503),
         (replica(cluster=named("a", "b", "c", leader=None)), 200),
-        (replica(memory=a_memory(resumable=Term(TERM + 1))), 503),
-        (replica(memory=a_memory(resumable=Term(TERM + 1)), cluster=seen(TERM)), 200),
+        (replica(memory=a_memory(led_before=Term(TERM + 1))), 503),
+        (replica(memory=a_memory(led_before=Term(TERM + 1)), cluster=seen(TERM)), 200),
         (replica(cluster=seen(Term(TERM + 1))), 503),
     ],
 )

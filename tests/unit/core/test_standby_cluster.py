@@ -326,7 +326,7 @@ def test_a_node_copies_the_remote_primary_itself_when_nobody_has_led_for_long() 
 
 
 def test_an_agent_that_is_started_anew_goes_on_with_its_lease() -> None:
-    view = a_standby_leader(memory=a_memory(State.FENCED, told_role="", resumable=TERM))
+    view = a_standby_leader(memory=a_memory(State.FENCED, told_role="", led_before=TERM))
     plan = decide(view)
     assert (plan.row, plan.memory.state) == (1006, State.STANDBY_LEADER)
     assert not actions(view, Callback)

@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
-from haagent.core.actions import Compare, Configure, MoveAside, StopPostgres
+from haagent.core.actions import (
+    ClearGuard,
+    Compare,
+    Configure,
+    DisarmGuard,
+    MoveAside,
+    Plan,
+    StartStandby,
+    StopPostgres,
+)
 from haagent.core.decide import decide
-from haagent.core.facts import Divergence, Goal, JobFacts, PostgresFacts, View
+from haagent.core.facts import Divergence, Goal, GuardFacts, JobFacts, PostgresFacts, View
 from haagent.core.states import State
 from haagent.core.terms import Timeline, later
-from tests.builders import LSN, NOW, a_lease, a_memory, a_standby, a_view, some_settings, stopped
+from tests.builders import LSN, NOW, a_guard, a_lease, a_memory, a_primary, a_standby, a_view, some_settings, stopped
 
 PARTED = Divergence("a", Timeline(2), Timeline(1), LSN, LSN, reason="parted")
 GONE = replace(PARTED, wal_gone="this copy needs more than there is")
@@ -88,3 +97,20 @@ def test_a_start_that_fails_again_is_compared_before_the_next() -> None:
     plan = decide(replace(failed, memory=a_memory(State.FENCED, start_failures=2)))
     assert plan.row == 1072
     assert any(isinstance(action, Compare) for action in plan.actions)
+
+
+@pytest.mark.parametrize("guard", [GuardFacts(), a_guard(permit_s=4)], ids=["not met", "armed"])
+@pytest.mark.parametrize(("state", "job"), [(State.CLONING, "clone"), (State.REWINDING, "rewind")])
+def test_a_guard_of_the_past_is_disarmed_before_the_start_unless_something_may_be_writable(
+    guard: GuardFacts, state: State, job: str
+) -> None:
+    """A program that makes copies, or other hands, may have left PostgreSQL running."""
+
+    def plan(postgres: PostgresFacts) -> Plan:
+        done = JobFacts(job, later(NOW, -5.0), done=True)
+        return decide(a_view(postgres=postgres, guard=guard, job=done, memory=a_memory(state)))
+
+    started = [type(action) for action in plan(stopped()).actions]
+    assert started.index(DisarmGuard) < started.index(ClearGuard) < started.index(StartStandby)
+    for left in (a_primary(), replace(stopped(), orphans=1)):
+        assert DisarmGuard not in [type(action) for action in plan(left).actions]
