@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
 from haagent.agent.keeper import UNHEARD, Keeper, KeeperPorts
-from haagent.core.facts import Grounds, GuardFacts
+from haagent.core.facts import Grounds, GuardFacts, Timing
 from haagent.core.lease import timing
 from haagent.core.terms import Instant, LeaseId, Revision, Term, later
 from haagent.ports import NoFence, NoWatchdog, Refused, Unknown, Unreachable
@@ -358,3 +359,29 @@ async def test_a_permit_that_rests_on_promises_outlives_a_campaign_that_fails(be
     assert await bench.keeper.campaign() == TERM + 1
     after = bench.keeper.facts()
     assert (after.term, after.lost, after.lease_id) == (TERM + 1, None, LeaseId(2))
+
+
+@pytest.mark.parametrize(
+    ("granted", "deadlines", "permit_s"),
+    [(30.0, TEN, TEN.fence_after), (10.0, THIRTY, THIRTY.fence_after - 20)],
+    ids=["longer", "shorter"],
+)
+async def test_a_resumed_term_is_counted_by_what_its_lease_was_granted(
+    bench: Bench, granted: float, deadlines: Timing, permit_s: float
+) -> None:
+    """The ttl was changed while no agent ran: the permit is that of the shorter one, from sending the renewal."""
+    lease, sent_at = await bench.dcs.open_lease(granted, 1), bench.clock.at
+    bench.dcs.latency = 0.5
+    bench.keeper.hold(later(bench.clock.now(), deadlines.hold), deadlines)
+    await bench.keeper.resume(TERM, lease)
+    assert bench.keeper.facts().permit_until == pytest.approx(sent_at + permit_s)
+    assert bench.fence.until == bench.keeper.facts().permit_until
+
+
+async def test_a_resumed_lease_of_unknown_ttl_gives_no_permit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.keeper.hold(later(bench.clock.now(), TEN.hold), TEN)
+    monkeypatch.setattr(FakeDcs, "granted_ttl", AsyncMock(side_effect=Unreachable("no answer")))
+    with pytest.raises(Unreachable):
+        await bench.keeper.resume(TERM, LeaseId(1))
+    assert bench.keeper.facts().permit_until is None
+    assert bench.fence.until is None
