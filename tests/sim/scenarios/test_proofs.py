@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.sim.scenarios.scene import Scene, play
 from tests.sim.world.events import Event, LeaderKeyChanged
 from tests.sim.world.knobs import Knobs
@@ -33,5 +35,25 @@ def test_a_move_to_another_lease_that_was_done_already_is_no_proof() -> None:
         s.do("isolate", leader, 200)
         await s.wait(120)
         assert s.leader not in ("", leader)
+
+    play(script, SLOW)
+
+
+@pytest.mark.parametrize("ttl", [20.0, 40.0])
+def test_an_agent_killed_while_the_key_moves_to_another_lease_resumes_its_term(ttl: float) -> None:
+    """Fault 1: it never heard that the key had moved."""
+
+    async def script(s: Scene) -> None:
+        leader, pid, began = s.leader, s.pid(s.leader), s.now
+
+        def moved(event: Event) -> bool:
+            return isinstance(event, LeaderKeyChanged) and event.at > began and event.ttl == ttl
+
+        s.when(moved, "kill agent", leader, 3)
+        s.world.operators.patch(leader, {"ttl": ttl, "loop_wait": 5.0, "retry_timeout": 5.0})
+        await s.wait(150)
+        assert any(map(moved, s.events))
+        assert (s.leader, s.pid(leader)) == (leader, pid)
+        assert s.leaders_since(began) == []
 
     play(script, SLOW)
