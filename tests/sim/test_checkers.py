@@ -25,6 +25,7 @@ from tests.sim.checkers.one_writer import OneWriter
 from tests.sim.checkers.overlap import SetsOverlap
 from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
+from tests.sim.checkers.proof import PermitIsProven
 from tests.sim.checkers.quiet import Quiet
 from tests.sim.checkers.refusals import RefusalsAreObeyed
 from tests.sim.checkers.routing import OneRoute
@@ -198,6 +199,13 @@ CASES: list[tuple[Checker, list[Event], list[Event], str]] = [
         [Routed(3, "proxy", ("a", "b", "c"), ("a",))],
         "b and c answer",
     ),
+    (
+        PermitIsProven(),
+        [A_LEADS, Permit(1, "a", 5, 9.5), key(3, "a", "renewal"), Permit(3, "a", 5, 12.5)],
+        [Permit(4, "a", 5, 13.4), Permit(4, "b", 5, 5)],
+        "outlasts its last proof",
+    ),
+    (PermitIsProven(), [A_LEADS, KeyWritten(1, "etcd", "sync", "wipe"), Permit(2, "a", 9, 60)], [], ""),
     (
         RefusalsAreObeyed(),
         [

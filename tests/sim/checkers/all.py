@@ -18,6 +18,7 @@ from tests.sim.checkers.one_writer import OneWriter
 from tests.sim.checkers.overlap import SetsOverlap
 from tests.sim.checkers.pause import PauseIsKept
 from tests.sim.checkers.permit import WithinPermit
+from tests.sim.checkers.proof import PermitIsProven
 from tests.sim.checkers.quiet import Quiet
 from tests.sim.checkers.refusals import RefusalsAreObeyed
 from tests.sim.checkers.routing import OneRoute
@@ -35,6 +36,7 @@ def all_checkers(
     return [
         OneWriter(),
         WithinPermit(),
+        PermitIsProven(failsafe_mode=failsafe_mode),
         UnderLease(failsafe_mode=failsafe_mode),
         StraysEnd(stray_s),
         OnePromoter(),

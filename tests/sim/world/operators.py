@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from haagent.core import conditions, synchrony
+from haagent.core import conditions, failsafe, synchrony
 from haagent.core.answers import Answer
 from haagent.core.facts import DataKind, Document, Snapshot, View
 from haagent.core.states import State
@@ -108,7 +108,7 @@ class Operators:
                 host.data = Data()
 
     def _waits_in_vain(self, view: View) -> bool:
-        """Nobody may lead by itself since a copy was destroyed, or operators promoted all that are left."""
+        """Nobody may lead by itself since a copy was destroyed, or operators promoted all that are left to lead."""
         barred = view.state is State.STANDBY and conditions.barred(view)
         outvoted = view.state is State.CANDIDATE and synchrony.votes_missing(view) is not None
         lost = view.leader is None and (barred or outvoted)
@@ -116,7 +116,7 @@ class Operators:
         mine = self.world.hosts[view.me.name].data
         return (
             lost
-            and (self.world.copies_destroyed or all(map(_stray_or_none, others)))
+            and (self.world.copies_destroyed or all(map(_may_not_lead, others)))
             and all(host.up and (host.data.kind is not DataKind.VALID or host.data.end <= mine.end) for host in others)
         )
 
@@ -137,6 +137,12 @@ class Operators:
         else:
             text = f"{kind} {dict(body)}: {answer.status} {answer.body}"
         world.log(Note(world.now, node, text))
+
+
+def _may_not_lead(host: Host) -> bool:
+    """It is a stray or holds nothing, or a leader in failsafe mode would not ask it."""
+    left_out = host.agent is not None and failsafe.left_out(host.agent.current()) is not None
+    return left_out or _stray_or_none(host)
 
 
 def _stray_or_none(host: Host) -> bool:
