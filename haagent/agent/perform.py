@@ -144,6 +144,7 @@ class Performer:
         # It may be carried out long after this agent has ended: the next one must not go on with that term.
         await self.ports.store.keep(gave_up=int(action.term))
         await self.hands.keeper.resign(action.term)
+        await self.ports.store.keep(gave_up=None)
         log.info("the leader key of term %s was given up", action.term)
 
     # --- fencing ---

@@ -112,10 +112,11 @@ CAUGHT = {
             *(Deed(40, "slow answers", "leader", 60, strength=0.8), *_asked_no_more(55)),
             Deed(57, "freeze agent", "leader", 40),
         ),
-        ("under lease", "one writer"),
+        ("under lease", "one writer", "permit is proven"),
     ),
     "keepalive believed": Catch(
-        (Deed(40, "patch ttl", "leader", 60, strength=0.7),), ("under lease", "one writer", "leader key")
+        (Deed(40, "patch ttl", "leader", 60, strength=0.7),),
+        ("under lease", "one writer", "leader key", "permit is proven"),
     ),
     "shorter ttl taken at once": Catch(
         (Deed(40, "patch ttl", "leader", 60, strength=0.5), Deed(45, "freeze agent", "leader", 40)),
@@ -125,7 +126,7 @@ CAUGHT = {
     "campaign on an aged lease": Catch(_handed_over_and_frozen(6), ("under lease", "one writer")),
     "campaign without condition": Catch(
         (*_each_cut_off(), Deed(40, "power off", "leader", 60)),
-        ("leader key", "one writer"),
+        ("leader key", "one writer", "permit is proven"),
         Knobs(weather=Weather(least=0.002, typical=0.02)),
         seed=2,
     ),
@@ -162,7 +163,7 @@ CAUGHT = {
     ),
     "resumed without proof": Catch(
         (Deed(40, "kill agent", "leader", 6), *_asked_no_more(46.3)),
-        ("under lease", "one writer"),
+        ("under lease", "one writer", "permit is proven"),
         Knobs(weather=SLOW),
     ),
     # That very request is held back.
@@ -188,7 +189,9 @@ CAUGHT = {
         (Deed(40, "freeze host", "leader", 13),), ("one route",), Knobs(speed=Speed(kill=0.28))
     ),
     "member written each tick": Catch((), ("quiet",), IDLE),
-    "lost lease renewed in vain": Catch((Deed(40, "isolate", "leader", 40),), ("under lease", "one writer")),
+    "lost lease renewed in vain": Catch(
+        (Deed(40, "isolate", "leader", 40),), ("under lease", "one writer", "permit is proven")
+    ),
     "sync key left to another": Catch(
         (Deed(40, "power off", "leader", 25), Deed(50.6, "cut from etcd", "leader", 60)),
         ("synchronous commits last",),

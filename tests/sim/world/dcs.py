@@ -220,7 +220,7 @@ class HeardKv(FakeKv):
 
 def _term_told(reply: TxnReply, when: Sequence[Compare], asked: Put) -> tuple[int, bool]:
     """The term that was won or renewed, or was not."""
-    held = next(one.number for one in when if one.key == LEADER and one.target is Target.CREATE)
+    held = next((one.number for one in when if one.key == LEADER and one.target is Target.CREATE), 0)
     if held:
         return held, _done(reply, asked)
     if reply.succeeded:

@@ -31,7 +31,7 @@ async def test_the_next_agent_knows_of_a_term_that_is_being_given_up_before_it_i
     store = Mock(keep=AsyncMock(side_effect=lambda **kept: done.append(f"keep {kept}")))
     keeper = Mock(resign=AsyncMock(side_effect=lambda _: done.append("resign")))
     await a_performer(Mock(keeper=keeper), store=store).perform([Resign(Term(7))])
-    assert done == ["keep {'gave_up': 7}", "resign"]
+    assert done == ["keep {'gave_up': 7}", "resign", "keep {'gave_up': None}"]
 
 
 async def test_the_key_of_another_says_nothing_about_this_node_s_commits() -> None:
