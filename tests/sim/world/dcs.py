@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from haagent.dcs import keys
-from haagent.dcs.kv import Compare, KeyEvent, Put, Target, TxnReply, Write
+from haagent.dcs.kv import Compare, Delete, KeyEvent, Put, Target, TxnReply, Write
 from haagent.ports import PortError, Unreachable
 from tests.sim.world.etcd import Backup, Etcd, FakeKv, Message
-from tests.sim.world.events import KeyWritten, LeaderKeyChanged, Told
+from tests.sim.world.events import GivesUp, KeyWritten, LeaderKeyChanged, Told
 from tests.sim.world.time import Process
 
 if TYPE_CHECKING:
@@ -204,6 +204,8 @@ class HeardKv(FakeKv):
     async def txn(
         self, when: Sequence[Compare], then: Sequence[Write], read_back: Sequence[str], timeout: float
     ) -> TxnReply:
+        if any(isinstance(write, Delete) and write.key == LEADER for write in then):
+            self._world.log(GivesUp(self._world.now, self._host.name))
         reply = await super().txn(when, then, read_back, timeout)
         for write in then:
             if isinstance(write, Put) and write.key == LEADER:

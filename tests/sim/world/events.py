@@ -156,6 +156,11 @@ class Told(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GivesUp(Event):
+    """An agent asks etcd to delete the leader key; that may be carried out much later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Permit(Event):
     """A guard was told a permit, in true time."""
 
