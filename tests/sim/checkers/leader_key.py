@@ -2,8 +2,8 @@
 
 Besides, operators may delete it or revoke its lease, and it is lost when etcd is wiped or set back (a key that comes
 back so was last written long ago); after that nobody campaigns before the permit of whoever held it has ended, unless
-it is the same node or the cluster is paused: that is for the checkers of commits to see. Nor can an agent call back what
-it asked of a silent etcd before other hands made its PostgreSQL writable.
+it is the same node or the cluster is paused: that is for the checkers of commits to see. Nor can an agent call back
+what it asked of a silent etcd before other hands made its PostgreSQL writable.
 """
 
 from __future__ import annotations
