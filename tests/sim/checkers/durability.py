@@ -31,7 +31,7 @@ class SynchronousCommitsLast(Checker):
         self._claims_lost = False
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+        if isinstance(event, KeyWritten) and event.data_lost:
             self._acked.clear()
             self._claims_lost = True
         if isinstance(event, KeyWritten) and event.key == "config" and event.value != "(deleted)":

@@ -17,7 +17,7 @@ class OneHistory(Checker):
         self._claims_lost = False
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+        if isinstance(event, KeyWritten) and event.data_lost:
             self._claims_lost = True
         if isinstance(event, Corrupted) and not event.by_hand and not self._claims_lost:
             return f"{event.where} streams from {event.upstream} onto a history that parted before {event.lsn}"

@@ -16,7 +16,7 @@ class OnePromoter(Checker):
         self._made: dict[int, str] = {}
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+        if isinstance(event, KeyWritten) and event.data_lost:
             self._made.clear()
         if not isinstance(event, Writable) or not event.promoted:
             return None

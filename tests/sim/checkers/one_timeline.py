@@ -27,7 +27,7 @@ class OneTimeline(Checker):
             begun = self._begun.get(event.uid, event.at)
             attempt = (event.commit, "", begun, event.at, Outcome.ACKNOWLEDGED, event.where, event.timeline)
             self._record.attempts.append(Attempt(*attempt))
-        elif isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+        elif isinstance(event, KeyWritten) and event.data_lost:
             self._wrong = self._wrong or self._judged()
             self._record, self._begun = Record(), {}
         return None

@@ -24,7 +24,7 @@ class SetsOverlap(Checker):
             document = {} if event.value == "(deleted)" else json.loads(event.value)
             listed = [name for name in (document.get("sync_standby") or "").split(",") if name]
             # Who may lead after a restore was written by somebody who may be gone.
-            self._leader = None if event.by in ("wipe", "restore") else document.get("leader")
+            self._leader = None if event.data_lost else document.get("leader")
             self._electors = electors(document.get("quorum") or 0, listed)
         elif isinstance(event, Acked) and not event.void and event.where == self._leader:
             names = parse(event.names)

@@ -20,7 +20,7 @@ class PermitIsProven(Checker):
         """Until when standbys wait for a node's term."""
 
     def see(self, event: Event) -> str | None:
-        if isinstance(event, KeyWritten) and event.by in ("wipe", "restore"):
+        if isinstance(event, KeyWritten) and event.data_lost:
             self._void = True
         elif isinstance(event, LeaderKeyChanged) and event.cause in WRITES and event.name is not None:
             held = (event.name, event.term)

@@ -143,6 +143,11 @@ class KeyWritten(Event):
     by: str
     value: str = ""
 
+    @property
+    def data_lost(self) -> bool:
+        """It was no write: etcd was wiped or set back."""
+        return self.by in ("wipe", "restore")
+
 
 @dataclass(frozen=True, slots=True)
 class Told(Event):
